@@ -1,0 +1,297 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Mode says how strictly a GitSync's objects are held.
+//
+// +kubebuilder:validation:Enum=Audit;Warn;Enforce
+type Mode string
+
+// The modes. All of them apply git.
+const (
+	// ModeAudit permits every change and records what would have been refused.
+	ModeAudit Mode = "Audit"
+	// ModeWarn is ModeAudit, and tells the user.
+	ModeWarn Mode = "Warn"
+	// ModeEnforce refuses, and reverts what slipped through.
+	ModeEnforce Mode = "Enforce"
+)
+
+// Undeclared says who may add, change or remove fields that git does not set.
+//
+// +kubebuilder:validation:Enum=RejectPeople;Reject;Permit
+type Undeclared string
+
+// The values of Undeclared.
+const (
+	// UndeclaredRejectPeople refuses people; service accounts and system
+	// components may. It guards against habit and is no security boundary.
+	UndeclaredRejectPeople Undeclared = "RejectPeople"
+	// UndeclaredReject refuses everybody.
+	UndeclaredReject Undeclared = "Reject"
+	// UndeclaredPermit permits everybody.
+	UndeclaredPermit Undeclared = "Permit"
+)
+
+// GitSync is one repository, one ref, one path, and how strictly to hold what
+// it declares.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=gsync,categories=mainstay
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.enforcement.mode`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.lastAppliedRevision`
+// +kubebuilder:printcolumn:name="Drift",type=integer,JSONPath=`.status.drift.current`
+// +kubebuilder:printcolumn:name="Refused24h",type=integer,JSONPath=`.status.drift.refused24h`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 50",message="metadata.name must be at most 50 characters: it is part of the ownership label's value"
+type GitSync struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec GitSyncSpec `json:"spec"`
+	// +optional
+	Status GitSyncStatus `json:"status,omitempty"`
+}
+
+// GitSyncList is a list of GitSyncs.
+//
+// +kubebuilder:object:root=true
+type GitSyncList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []GitSync `json:"items"`
+}
+
+// GitSyncSpec says what to follow and how strictly to hold it.
+type GitSyncSpec struct {
+	// Source is the repository, the ref and the path to follow.
+	// +required
+	Source Source `json:"source"`
+
+	// Interval is the time between two looks at the repository.
+	// +optional
+	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="interval must be between 1s and 24h"
+	Interval *metav1.Duration `json:"interval,omitempty"`
+
+	// Timeout bounds one sync, from fetch to the last object.
+	// +optional
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="timeout must be between 1s and 1h"
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+
+	// Prune deletes objects that a commit no longer declares.
+	// +optional
+	// +kubebuilder:default=true
+	Prune *bool `json:"prune,omitempty"`
+
+	// DeletionPolicy says what happens to the objects when the GitSync itself
+	// is deleted: Orphan (default) lets them go and keeps them, Delete deletes
+	// them.
+	// +optional
+	// +kubebuilder:default=Orphan
+	// +kubebuilder:validation:Enum=Orphan;Delete
+	DeletionPolicy string `json:"deletionPolicy,omitempty"`
+
+	// Enforcement says how strictly the objects are held.
+	// +required
+	Enforcement Enforcement `json:"enforcement"`
+
+	// Policies are the exceptions and denials that concern this GitSync's
+	// objects.
+	// +optional
+	Policies Policies `json:"policies,omitempty"`
+
+	// Contact is the last line of a refusal: whom to ask.
+	// +optional
+	// +kubebuilder:validation:MaxLength=120
+	// +kubebuilder:validation:Pattern=`^[^\n\r]*$`
+	Contact string `json:"contact,omitempty"`
+}
+
+// Source is one path of one ref of one repository.
+type Source struct {
+	// URL of the repository: https:// or file://.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('https://') || self.startsWith('file:///')",message="url must start with https:// or file:///"
+	URL string `json:"url"`
+
+	// Ref is exactly one of branch, tag and commit.
+	// +required
+	Ref Ref `json:"ref"`
+
+	// Path is the folder whose manifests are applied, relative to the
+	// repository's root.
+	// +optional
+	// +kubebuilder:default="."
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(s, s == '..')",message="path must be relative and stay inside the repository"
+	// +kubebuilder:validation:MaxLength=1024
+	Path string `json:"path,omitempty"`
+
+	// SecretRef names a Secret in the GitSync's namespace with username and
+	// password, or bearerToken, and optionally ca.crt.
+	// +optional
+	SecretRef *LocalRef `json:"secretRef,omitempty"`
+
+	// WebURL is a template for links to a file and line: {commit}, {file} and
+	// {line} are replaced. Guessed from URL where it is empty.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	WebURL string `json:"webURL,omitempty"`
+}
+
+// Ref is exactly one of its fields.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() == 1",message="exactly one of branch, tag and commit must be set"
+type Ref struct {
+	// Branch follows the head of a branch.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Branch string `json:"branch,omitempty"`
+	// Tag is one tag.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Tag string `json:"tag,omitempty"`
+	// Commit is one full commit id.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Commit string `json:"commit,omitempty"`
+}
+
+// LocalRef names an object in the same namespace.
+type LocalRef struct {
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Enforcement says how strictly objects are held.
+type Enforcement struct {
+	// Mode is Audit (permit and record), Warn (Audit, and tell the user) or
+	// Enforce (refuse, and revert what slips through).
+	// +required
+	Mode Mode `json:"mode"`
+
+	// Undeclared says who may touch fields that git does not set.
+	// +optional
+	// +kubebuilder:default=RejectPeople
+	Undeclared Undeclared `json:"undeclared,omitempty"`
+}
+
+// Policies are the policies of one GitSync.
+type Policies struct {
+	// Exceptions are the declarative form, compiled to Rego.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=atomic
+	Exceptions []Exception `json:"exceptions,omitempty"`
+
+	// Paths are folders with Rego, relative to the repository's root.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.all(p, !p.startsWith('/') && !p.split('/').exists(s, s == '..'))",message="paths must be relative and stay inside the repository"
+	// +listType=set
+	Paths []string `json:"paths,omitempty"`
+}
+
+// Exception permits a change to what git declares. Every list that is given
+// has to match; reason and paths are required.
+type Exception struct {
+	// Kinds, for example Deployment or Deployment.apps; absent: every kind.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=atomic
+	Kinds []string `json:"kinds,omitempty"`
+	// Names of objects; * matches any characters. Absent: every name.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=atomic
+	Names []string `json:"names,omitempty"`
+	// Paths that may change, in the notation that a refusal prints; * is one
+	// key or element, ** any depth. "**" permits a whole update, never a delete.
+	// +required
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=atomic
+	Paths []string `json:"paths"`
+	// Users by their full names, for example
+	// system:serviceaccount:keda:keda-operator. Absent: everybody.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=atomic
+	Users []string `json:"users,omitempty"`
+	// Reason is shown wherever the exception is used.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=250
+	Reason string `json:"reason"`
+	// Until is the end of the exception. Absent: no end.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// GitSyncStatus is what Mainstay has seen and done.
+type GitSyncStatus struct {
+	// ObservedGeneration is the generation that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions: Ready, Reconciling, Stalled, Enforcing, PoliciesReady, Drifted.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// LastAppliedRevision is enforced, for example main@sha1:1a2b….
+	// +optional
+	LastAppliedRevision string `json:"lastAppliedRevision,omitempty"`
+	// LastAttemptedRevision is the newest revision that was tried.
+	// +optional
+	LastAttemptedRevision string `json:"lastAttemptedRevision,omitempty"`
+	// LastHandledRequest is the last value of mainstay.dev/requested-at acted upon.
+	// +optional
+	LastHandledRequest string `json:"lastHandledRequest,omitempty"`
+	// Objects counts what is declared and what is as git says.
+	// +optional
+	Objects ObjectCounts `json:"objects,omitempty"`
+	// Drift counts differences from git.
+	// +optional
+	Drift DriftCounts `json:"drift,omitempty"`
+	// NextSync is when the repository is looked at again.
+	// +optional
+	NextSync *metav1.Time `json:"nextSync,omitempty"`
+}
+
+// ObjectCounts counts declared objects.
+type ObjectCounts struct {
+	// Declared by the applied revision.
+	Declared int32 `json:"declared"`
+}
+
+// DriftCounts counts differences from git.
+type DriftCounts struct {
+	// Current differences that no exception permits.
+	Current int32 `json:"current"`
+	// Permitted differences.
+	Permitted int32 `json:"permitted"`
+	// Refused24h is the number of requests refused in the last 24 hours.
+	Refused24h int32 `json:"refused24h"`
+	// Reverted24h is the number of reverts in the last 24 hours.
+	Reverted24h int32 `json:"reverted24h"`
+}

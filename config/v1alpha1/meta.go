@@ -1,0 +1,39 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Names that Mainstay writes on objects. They are part of the API.
+const (
+	// FieldManager is the field manager of every write that Mainstay makes.
+	FieldManager = "mainstay"
+
+	// SyncLabel is the ownership label. Its value is
+	// <GitSync's name>.<hash of the object's own identity>; a value that does
+	// not fit its object is a copy and proves nothing.
+	SyncLabel = "mainstay.dev/sync"
+
+	// RequestedAtAnnotation on a GitSync asks for a sync now: any new value.
+	RequestedAtAnnotation = "mainstay.dev/requested-at"
+
+	// OffConfigMap is the name of the ConfigMap in Mainstay's namespace that
+	// turns enforcement off everywhere, for the time its data say.
+	OffConfigMap = "mainstay-off"
+
+	// SecretTypeInventory and SecretTypePermit are the types of the sealed
+	// Secrets that Mainstay alone writes in its namespace.
+	SecretTypeInventory = "mainstay.dev/inventory"
+	SecretTypePermit    = "mainstay.dev/permit"
+	// SecretTypeKey is the type of the Secret that holds the sealing key.
+	SecretTypeKey = "mainstay.dev/key"
+)
+
+// Condition types and reasons, by the Kubernetes API conventions.
+const (
+	ConditionReady         = "Ready"
+	ConditionReconciling   = "Reconciling"
+	ConditionStalled       = "Stalled"
+	ConditionEnforcing     = "Enforcing"
+	ConditionPoliciesReady = "PoliciesReady"
+	ConditionDrifted       = "Drifted"
+)

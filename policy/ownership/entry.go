@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership
+
+import (
+	"encoding/json"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+)
+
+// Sync is what the judge knows about a GitSync: the head of its inventory.
+type Sync struct {
+	Namespace  string              `json:"namespace"`
+	Name       string              `json:"name"`
+	Labels     map[string]string   `json:"labels,omitempty"`
+	Mode       v1alpha1.Mode       `json:"mode"`
+	Undeclared v1alpha1.Undeclared `json:"undeclared"`
+	Contact    string              `json:"contact,omitempty"`
+	// URL is the repository, WebURL the template for links into it.
+	URL    string `json:"url"`
+	WebURL string `json:"webURL,omitempty"`
+	// Generation of the inventory; it grows with every write.
+	Generation int64 `json:"generation"`
+	// Applied is the revision that is enforced; empty before the first sync.
+	Applied Revision `json:"applied"`
+}
+
+// Key is the GitSync's namespace and name.
+func (s *Sync) Key() types.NamespacedName {
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
+}
+
+// Revision is one commit as it was found at a ref.
+type Revision struct {
+	// Name is <ref>@sha1:<commit>.
+	Name    string    `json:"name,omitempty"`
+	Commit  string    `json:"commit,omitempty"`
+	Author  string    `json:"author,omitempty"`
+	Time    time.Time `json:"time,omitzero"`
+	Subject string    `json:"subject,omitempty"`
+}
+
+// Entry is one declared object: a line of the inventory. Entries are immutable
+// once they are in an Index.
+type Entry struct {
+	ID
+	// Version of the API that git declares, and the resource's plural name.
+	Version  string `json:"version"`
+	Resource string `json:"resource"`
+	// Applied is what is enforced; nil until the object was applied once.
+	Applied *Content `json:"applied,omitempty"`
+	// Attempted is what is about to be applied; nil outside a sync.
+	Attempted *Content `json:"attempted,omitempty"`
+	// Pruning: git no longer declares the object, and it is being deleted.
+	Pruning bool `json:"pruning,omitempty"`
+}
+
+// Content is what one revision says of an object.
+type Content struct {
+	// Revision that changed the object last.
+	Revision Revision `json:"revision"`
+	// File and Line in the repository.
+	File string `json:"file"`
+	Line int    `json:"line"`
+	// Digest of Desired.
+	Digest string `json:"digest"`
+	// Desired is the manifest as it is applied, ownership label included.
+	Desired json.RawMessage `json:"desired"`
+	// Baseline is what the API server made of Desired: normalised values and
+	// what defaulting and other webhooks added in that same write. It has no
+	// managedFields, no status and no bookkeeping. Absent until a dry-run or an
+	// apply has answered.
+	Baseline json.RawMessage `json:"baseline,omitempty"`
+	// Fields is the FieldsV1 of our own Apply entry in that answer: the
+	// declared fields.
+	Fields json.RawMessage `json:"fields,omitempty"`
+}
+
+// GVK of the object as git declares it.
+func (e *Entry) GVK() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: e.Group, Version: e.Version, Kind: e.Kind}
+}
+
+// GVR of the object as git declares it.
+func (e *Entry) GVR() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: e.Group, Version: e.Version, Resource: e.Resource}
+}
+
+// APIVersion of the object as git declares it.
+func (e *Entry) APIVersion() string {
+	return e.GVK().GroupVersion().String()
+}
+
+// Current is the content that is enforced: Applied, or Attempted while the
+// object was never applied. It is nil where neither has a baseline yet.
+func (e *Entry) Current() *Content {
+	if e.Applied != nil {
+		return e.Applied
+	}
+	return e.Attempted
+}
