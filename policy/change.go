@@ -1,0 +1,189 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strings"
+	"time"
+
+	"github.com/valyala/fastjson"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// Origin says how a change reached Mainstay.
+type Origin string
+
+// The origins of a change.
+const (
+	// OriginRequest is an admission request: before it happens.
+	OriginRequest Origin = "request"
+	// OriginDrift was found by the sync loop: it has happened.
+	OriginDrift Origin = "drift"
+)
+
+// Operation is the admission operation; drift uses the same words.
+type Operation string
+
+// The operations.
+const (
+	Create Operation = "CREATE"
+	Update Operation = "UPDATE"
+	Delete Operation = "DELETE"
+)
+
+// User is who sends a request, as authentication found it.
+type User struct {
+	Username string
+	UID      string
+	Groups   []string
+	Extra    map[string][]string
+}
+
+// ServiceAccount returns the namespace and name of a service account.
+func (u *User) ServiceAccount() (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(u.Username, "system:serviceaccount:")
+	if !ok {
+		return "", "", false
+	}
+	namespace, name, ok = strings.Cut(rest, ":")
+	return namespace, name, ok && namespace != "" && name != ""
+}
+
+// Person tells whether a user counts as a person: everybody but service
+// accounts, nodes and the control plane's own components. It is the only place
+// that says so.
+func (u *User) Person() bool {
+	switch {
+	case u == nil:
+		return false
+	case strings.HasPrefix(u.Username, "system:serviceaccount:"),
+		strings.HasPrefix(u.Username, "system:node:"):
+		return false
+	}
+	switch u.Username {
+	case "system:apiserver", "system:kube-controller-manager", "system:kube-scheduler",
+		"system:cloud-controller-manager":
+		return false
+	}
+	return true
+}
+
+// Field is one changed field that git does not say.
+type Field struct {
+	Path fieldset.Path
+	Op   fieldset.Op
+	// From and To are the values before and after; nil where there is none.
+	From, To *fastjson.Value
+	// Git is what the baseline has there; nil where it has nothing.
+	Git *fastjson.Value
+	// Declared tells that git sets the field.
+	Declared bool
+	// Manager is the field manager that wrote To, as far as managedFields tell.
+	// It is a hint: anyone can choose the name.
+	Manager string
+}
+
+// Change is one attempted or observed change to one declared object. Values
+// belong to the parsers of its documents; a Change does not outlive them.
+type Change struct {
+	Origin      Origin
+	Operation   Operation
+	SubResource string
+	DryRun      bool
+	// User is nil for drift.
+	User *User
+	// Kind and Resource as they are declared.
+	Kind     schema.GroupVersionKind
+	Resource schema.GroupVersionResource
+	// Object is the state asked for or found, OldObject the one before; for
+	// drift the baseline. Nil where there is none. For scale they are the
+	// Scale objects; Fields speak of the parent.
+	Object, OldObject *fastjson.Value
+	// Options of the request; nil for drift.
+	Options *fastjson.Value
+	// Fields that differ from git. Empty for an update means that git says all
+	// of it; a delete has none.
+	Fields []Field
+	// Record is the declared object. Required.
+	Record *ownership.Record
+	// NamespaceLabels and NamespaceAnnotations of the object's namespace, where
+	// they are known.
+	NamespaceLabels, NamespaceAnnotations map[string]string
+	// Time of the judgement: the only clock that policies see.
+	Time time.Time
+}
+
+// ID of the declared object.
+func (c *Change) ID() ownership.ID { return c.Record.ID }
+
+// Mode in which the object is held.
+func (c *Change) Mode() v1alpha1.Mode { return c.Record.Sync.Mode }
+
+// Fields turns differences into the fields that git does not say: a difference
+// whose new value the applied or the attempted revision has as well is left
+// out, whoever wrote it. It parses the baselines, and only where there is a
+// difference. An unreadable baseline leaves nothing out.
+func Fields(differences []fieldset.Difference, record *ownership.Record) []Field {
+	if len(differences) == 0 {
+		return nil
+	}
+	applied := baseline(record.Applied)
+	attempted := baseline(record.Attempted)
+	var fields []Field
+	for _, d := range differences {
+		var git *fastjson.Value
+		if applied != nil {
+			git = fieldset.At(applied, d.Path)
+			if fieldset.Equal(git, d.To) {
+				continue
+			}
+		}
+		if attempted != nil {
+			next := fieldset.At(attempted, d.Path)
+			if fieldset.Equal(next, d.To) {
+				continue
+			}
+			if applied == nil {
+				git = next
+			}
+		}
+		fields = append(fields, Field{
+			Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: git,
+			Declared: Declares(record, d.Path),
+		})
+	}
+	return fields
+}
+
+// Declares tells whether git declares the field at path. Owner references,
+// finalizers and Mainstay's own labels and annotations always count: they
+// decide about the object's life and ownership.
+func Declares(record *ownership.Record, path fieldset.Path) bool {
+	if len(path) >= 2 && path[0].Field == "metadata" {
+		switch path[1].Field {
+		case "ownerReferences", "finalizers":
+			return true
+		case "labels", "annotations":
+			if len(path) >= 3 && strings.HasPrefix(path[2].Field, "mainstay.dev/") {
+				return true
+			}
+		}
+	}
+	return record.AppliedSet.Touches(path) || record.AttemptedSet.Touches(path)
+}
+
+func baseline(content *ownership.Content) *fastjson.Value {
+	if content == nil || len(content.Baseline) == 0 {
+		return nil
+	}
+	v, err := fastjson.ParseBytes(content.Baseline)
+	if err != nil {
+		return nil
+	}
+	return v
+}

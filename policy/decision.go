@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import "time"
+
+// Verdict is what may happen to a change.
+type Verdict string
+
+// The verdicts.
+const (
+	// Permit lets the change stand.
+	Permit Verdict = "permit"
+	// Refuse does not; the mode says whether that is enforced or only recorded.
+	Refuse Verdict = "refuse"
+)
+
+// Rule classes: the closed set of the label "rule" in metrics.
+const (
+	RuleGit     = "git"     // git says so
+	RuleBuiltin = "builtin" // a policy that ships with Mainstay
+	RulePolicy  = "policy"  // a policy from git or the cluster
+	RuleDefault = "default" // no exception covers it
+	RuleError   = "error"   // a policy failed or took too long
+	RuleOff     = "off"     // the way out mainstay-off is in force
+)
+
+// Decision is the answer about one Change.
+type Decision struct {
+	// ID names the decision: five or more of a-z and 0-9.
+	ID      string
+	Verdict Verdict
+	// Class is one of the rule classes above; Rule names the policies that
+	// decided, for example hpa.exception; empty for git and default.
+	Class, Rule string
+	// Reason in one sentence, for people.
+	Reason string
+	// Next says what to do instead, where a deny rule gives it.
+	Next     string
+	Severity string
+	// Until is the earliest end of the exceptions that were needed.
+	Until *time.Time
+	// Warnings for whoever sent the request.
+	Warnings []string
+	// Uncovered are the fields that no exception covers.
+	Uncovered []Field
+	// Permits are the fields that were permitted although git says otherwise
+	// and that need a sealed record to stay.
+	Permits []Permitted
+	// Errors of policies that were met on the way; they never permit.
+	Errors []string
+	// Elapsed time of judging.
+	Elapsed time.Duration
+}
+
+// Permitted is one field that an exception permits.
+type Permitted struct {
+	Field Field
+	Rule  string
+	Until *time.Time
+	// Recorded tells that the permission rests on the request (who, when) and
+	// has to be remembered by a record; false where the same rule permits the
+	// state itself, whoever made it.
+	Recorded bool
+}
