@@ -25,7 +25,7 @@ func TestAllHoldsEveryKindOfTheGroup(t *testing.T) {
 		if crd.Spec.Scope != apiextensionsv1.NamespaceScoped {
 			t.Errorf("%s is %s, want Namespaced", crd.Name, crd.Spec.Scope)
 		}
-		got[crd.Spec.Names.Kind] = crd.Spec.Versions[0].Subresources != nil
+		got[crd.Spec.Names.Kind] = crd.Spec.Versions[0].Subresources.Status != nil
 	}
 	// The value says whether the kind has a status subresource.
 	want := map[string]bool{"GitSync": true, "ChangePolicy": true, "BreakGlass": true, "Inventory": false}
