@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/mainstay-gitops/mainstay/charts"
+	"github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/crds"
 )
 
@@ -159,6 +160,44 @@ func TestDeploymentIsRestrictedAndReadsTheConfiguration(t *testing.T) {
 	}
 	if *deployment.Spec.Replicas != 2 {
 		t.Errorf("replicas = %d, want 2", *deployment.Spec.Replicas)
+	}
+}
+
+func TestConfigMapIsAValidConfiguration(t *testing.T) {
+	tests := map[string]struct {
+		values map[string]any
+		want   func(*config.Config)
+	}{
+		"the defaults": {want: func(*config.Config) {}},
+		"what values set is in the file": {
+			values: map[string]any{"config": map[string]any{
+				"clusterName": "prod-eu-1",
+				"webhook":     map[string]any{"scaleFailurePolicy": "Fail"},
+				"policies":    map[string]any{"personFieldManagers": []any{"kubectl*"}},
+			}},
+			want: func(c *config.Config) {
+				c.ClusterName = "prod-eu-1"
+				c.Webhook.ScaleFailurePolicy = config.FailurePolicyFail
+				c.Policies.PersonFieldManagers = []string{"kubectl*"}
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			configMap := &corev1.ConfigMap{}
+			find(t, render(t, tt.values), "ConfigMap", "mainstay", configMap)
+			got, err := config.Parse([]byte(configMap.Data["config.yaml"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := config.Default()
+			want.Namespace = namespace
+			want.Webhook.Service.Namespace = namespace
+			tt.want(want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,191 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The type that a configuration file has to name.
+const (
+	APIVersion = "config.mainstay.dev/v1alpha1"
+	Kind       = "MainstayConfig"
+)
+
+// Config is the configuration of one installation.
+type Config struct {
+	// APIVersion is config.mainstay.dev/v1alpha1. Required.
+	APIVersion string `json:"apiVersion"`
+	// Kind is MainstayConfig. Required.
+	Kind string `json:"kind"`
+	// ClusterName is shown in alerts and to policies.
+	ClusterName string `json:"clusterName"`
+	// Namespace is Mainstay's own namespace.
+	Namespace string `json:"namespace"`
+
+	Webhook        Webhook        `json:"webhook"`
+	Metrics        Metrics        `json:"metrics"`
+	Health         Health         `json:"health"`
+	LeaderElection LeaderElection `json:"leaderElection"`
+	Sync           Sync           `json:"sync"`
+	Policies       Policies       `json:"policies"`
+}
+
+// Webhook says where the webhook listens and how the API server reaches it.
+type Webhook struct {
+	// BindAddress is where it listens, host:port or :port.
+	BindAddress string `json:"bindAddress"`
+	// URL is how the API server reaches it where it runs outside the cluster.
+	// At most one of URL and Service may be given.
+	URL string `json:"url,omitempty"`
+	// Service is how the API server reaches it inside the cluster; the default
+	// where there is no URL.
+	Service *Service `json:"service,omitempty"`
+	// TimeoutSeconds is how long the API server waits for a decision, 1 to 10.
+	TimeoutSeconds int32 `json:"timeoutSeconds"`
+	// ScaleFailurePolicy says what happens to a scale request while no replica
+	// answers.
+	ScaleFailurePolicy FailurePolicy `json:"scaleFailurePolicy"`
+}
+
+// FailurePolicy says what happens to a request while no replica answers.
+type FailurePolicy string
+
+// The failure policies, in the API server's words.
+const (
+	FailurePolicyIgnore FailurePolicy = "Ignore"
+	FailurePolicyFail   FailurePolicy = "Fail"
+)
+
+// Service is a Service of the cluster.
+type Service struct {
+	Name string `json:"name"`
+	// Namespace is Config.Namespace where it is empty; Config.WebhookService
+	// fills it in.
+	Namespace string `json:"namespace,omitempty"`
+	Port      int32  `json:"port"`
+}
+
+// Metrics is the endpoint for Prometheus.
+type Metrics struct {
+	// BindAddress is where it listens; "0" turns it off.
+	BindAddress string `json:"bindAddress"`
+}
+
+// Health is the endpoint for the kubelet's probes.
+type Health struct {
+	BindAddress string `json:"bindAddress"`
+}
+
+// LeaderElection makes sure that one replica alone applies git.
+type LeaderElection struct {
+	// Enabled may be false only where there is one replica.
+	Enabled bool `json:"enabled"`
+}
+
+// Sync configures the sync loop.
+type Sync struct {
+	// CacheDir holds the clones of the repositories. It may be lost at any time.
+	CacheDir string `json:"cacheDir"`
+	// Parallelism is the number of objects written at the same time, 1 to 256.
+	Parallelism int `json:"parallelism"`
+}
+
+// Policies configures judging.
+type Policies struct {
+	// Deadline bounds one evaluation of the policies; it has to be shorter than
+	// the webhook's timeout. Too slow never permits.
+	Deadline metav1.Duration `json:"deadline"`
+	// PersonFieldManagers are the field managers whose drift counts as a
+	// person's; a * at the end matches any ending. Anyone can choose the name of
+	// a field manager: this guards against habit and is no security boundary.
+	PersonFieldManagers []string `json:"personFieldManagers"`
+}
+
+// Default returns the configuration of an empty file. The result is the
+// caller's own to change.
+func Default() *Config {
+	config := base()
+	config.complete()
+	return config
+}
+
+// base returns the defaults that a file is read over.
+func base() *Config {
+	return &Config{
+		APIVersion: APIVersion,
+		Kind:       Kind,
+		Namespace:  "mainstay-system",
+		Webhook: Webhook{
+			BindAddress:        ":10250",
+			TimeoutSeconds:     3,
+			ScaleFailurePolicy: FailurePolicyIgnore,
+		},
+		Metrics:        Metrics{BindAddress: ":8080"},
+		Health:         Health{BindAddress: ":8081"},
+		LeaderElection: LeaderElection{Enabled: true},
+		Sync:           Sync{CacheDir: "/var/cache/mainstay", Parallelism: 32},
+		Policies: Policies{
+			Deadline: metav1.Duration{Duration: 50 * time.Millisecond},
+			PersonFieldManagers: []string{
+				// Every kubectl command has its own: kubectl-edit, kubectl-patch, …
+				"kubectl", "kubectl-*", "oc", "oc-*",
+				"k9s*", "lens", "openlens", "freelens",
+				// Lens and its descendants, when they send no name of their own.
+				"node-fetch",
+				"dashboard*", "kubernetes-dashboard*", "headlamp*", "octant*",
+				// Consoles in a browser that pass its requests on.
+				"Mozilla",
+				"curl",
+			},
+		},
+	}
+}
+
+// complete sets the defaults that depend on what a file says.
+func (c *Config) complete() {
+	if c.Webhook.URL != "" {
+		return
+	}
+	if c.Webhook.Service == nil {
+		c.Webhook.Service = &Service{}
+	}
+	if c.Webhook.Service.Name == "" {
+		c.Webhook.Service.Name = "mainstay"
+	}
+	if c.Webhook.Service.Port == 0 {
+		c.Webhook.Service.Port = 443
+	}
+}
+
+// WebhookService returns the Service through which the API server reaches the
+// webhook, with its namespace filled in; nil where it is reached by URL.
+func (c *Config) WebhookService() *Service {
+	if c.Webhook.URL != "" || c.Webhook.Service == nil {
+		return nil
+	}
+	service := *c.Webhook.Service
+	if service.Namespace == "" {
+		service.Namespace = c.Namespace
+	}
+	return &service
+}
+
+// PersonFieldManager tells whether drift written by that field manager counts
+// as a person's.
+func (p *Policies) PersonFieldManager(manager string) bool {
+	for _, pattern := range p.PersonFieldManagers {
+		if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+			if strings.HasPrefix(manager, prefix) {
+				return true
+			}
+		} else if manager == pattern {
+			return true
+		}
+	}
+	return false
+}

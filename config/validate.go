@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Validate returns all that is wrong, one line for each field by its path, or
+// nil.
+func (c *Config) Validate() error {
+	var errs []error
+	wrong := func(path, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	}
+	check := func(path string, err error) {
+		if err != nil {
+			wrong(path, "%v", err)
+		}
+	}
+
+	if c.APIVersion != APIVersion {
+		wrong("apiVersion", "must be %s, is %q", APIVersion, c.APIVersion)
+	}
+	if c.Kind != Kind {
+		wrong("kind", "must be %s, is %q", Kind, c.Kind)
+	}
+	check("namespace", dnsLabel(c.Namespace))
+	check("webhook.bindAddress", bindAddress(c.Webhook.BindAddress))
+	c.Webhook.validateTarget(wrong)
+	if seconds := c.Webhook.TimeoutSeconds; seconds < 1 || seconds > 10 {
+		wrong("webhook.timeoutSeconds", "must be between 1 and 10, is %d", seconds)
+	}
+	switch c.Webhook.ScaleFailurePolicy {
+	case FailurePolicyIgnore, FailurePolicyFail:
+	default:
+		wrong("webhook.scaleFailurePolicy", "must be Ignore or Fail, is %q", c.Webhook.ScaleFailurePolicy)
+	}
+	if c.Metrics.BindAddress != "0" {
+		check("metrics.bindAddress", bindAddress(c.Metrics.BindAddress))
+	}
+	check("health.bindAddress", bindAddress(c.Health.BindAddress))
+	if c.Sync.CacheDir == "" {
+		wrong("sync.cacheDir", "must name a folder")
+	}
+	if n := c.Sync.Parallelism; n < 1 || n > 256 {
+		wrong("sync.parallelism", "must be between 1 and 256, is %d", n)
+	}
+	timeout := time.Duration(c.Webhook.TimeoutSeconds) * time.Second
+	if d := c.Policies.Deadline.Duration; d <= 0 || d >= timeout {
+		wrong("policies.deadline", "must be more than 0s and less than webhook.timeoutSeconds (%s), is %s", timeout, d)
+	}
+	for i, pattern := range c.Policies.PersonFieldManagers {
+		path := fmt.Sprintf("policies.personFieldManagers[%d]", i)
+		if strings.Trim(pattern, "*") == "" {
+			wrong(path, "must name a field manager, is %q", pattern)
+		} else if strings.Contains(pattern[:len(pattern)-1], "*") {
+			wrong(path, "may have one *, at its end, is %q", pattern)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateTarget checks how the API server reaches the webhook.
+func (w *Webhook) validateTarget(wrong func(path, format string, args ...any)) {
+	switch {
+	case w.URL != "" && w.Service != nil:
+		wrong("webhook", "at most one of url and service may be given")
+	case w.URL != "":
+		u, err := url.Parse(w.URL)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			wrong("webhook.url", "must be https://host[:port][/path], is %q", w.URL)
+		}
+	case w.Service == nil:
+		wrong("webhook", "one of url and service is required")
+	default:
+		if problems := validation.IsDNS1035Label(w.Service.Name); len(problems) > 0 {
+			wrong("webhook.service.name", "must be the name of a Service, is %q", w.Service.Name)
+		}
+		if w.Service.Namespace != "" {
+			if err := dnsLabel(w.Service.Namespace); err != nil {
+				wrong("webhook.service.namespace", "%v", err)
+			}
+		}
+		if port := w.Service.Port; port < 1 || port > 65535 {
+			wrong("webhook.service.port", "must be between 1 and 65535, is %d", port)
+		}
+	}
+}
+
+func dnsLabel(name string) error {
+	if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+		return fmt.Errorf("must be the name of a namespace, is %q", name)
+	}
+	return nil
+}
+
+func bindAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("must be host:port or :port, is %q", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("must end in a port between 0 and 65535, is %q", address)
+	}
+	return nil
+}
