@@ -31,6 +31,8 @@ type Index struct {
 	syncs   map[types.NamespacedName]*Sync
 	bySync  map[types.NamespacedName]map[ID]*Record
 	byID    map[ID]*Record
+	// kinds knows the kind of each resource that was ever declared.
+	kinds   map[schema.GroupResource]string
 	changed chan struct{}
 }
 
@@ -40,6 +42,7 @@ func NewIndex() *Index {
 		syncs:   map[types.NamespacedName]*Sync{},
 		bySync:  map[types.NamespacedName]map[ID]*Record{},
 		byID:    map[ID]*Record{},
+		kinds:   map[schema.GroupResource]string{},
 		changed: make(chan struct{}),
 	}
 }
@@ -49,6 +52,19 @@ func (x *Index) Lookup(id ID) (*Record, bool) {
 	x.mu.RLock()
 	r, ok := x.byID[id]
 	x.mu.RUnlock()
+	return r, ok
+}
+
+// LookupResource is Lookup by resource: a review of a subresource such as scale
+// does not say the kind of the parent.
+func (x *Index) LookupResource(resource schema.GroupResource, namespace, name string) (*Record, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	kind, ok := x.kinds[resource]
+	if !ok {
+		return nil, false
+	}
+	r, ok := x.byID[ID{Group: resource.Group, Kind: kind, Namespace: namespace, Name: name}]
 	return r, ok
 }
 
@@ -136,6 +152,7 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 			continue
 		}
 		x.byID[id] = r
+		x.kinds[schema.GroupResource{Group: id.Group, Resource: r.Resource}] = id.Kind
 	}
 	x.notify()
 	return nil

@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+)
+
+// Line is one line of the ledger.
+type Line struct {
+	Time        time.Time   `json:"time"`
+	Kind        string      `json:"kind"` // always decision
+	Decision    string      `json:"decision"`
+	Cluster     string      `json:"cluster,omitempty"`
+	Origin      string      `json:"origin"`
+	Operation   string      `json:"operation"`
+	SubResource string      `json:"subResource,omitempty"`
+	Verdict     string      `json:"verdict"`
+	Mode        string      `json:"mode"`
+	Class       string      `json:"class"`
+	Rule        string      `json:"rule,omitempty"`
+	Reason      string      `json:"reason,omitempty"`
+	Severity    string      `json:"severity,omitempty"`
+	Until       *time.Time  `json:"until,omitempty"`
+	User        *LineUser   `json:"user,omitempty"`
+	Object      LineObject  `json:"object"`
+	Sync        string      `json:"sync,omitempty"`
+	Source      LineSource  `json:"source"`
+	Changes     []LineField `json:"changes,omitempty"`
+	Errors      []string    `json:"errors,omitempty"`
+	ElapsedMS   float64     `json:"elapsedMs"`
+}
+
+// LineUser is who asked.
+type LineUser struct {
+	Username string   `json:"username"`
+	Groups   []string `json:"groups,omitempty"`
+}
+
+// LineObject is what the decision is about.
+type LineObject struct {
+	Group     string `json:"group,omitempty"`
+	Version   string `json:"version"`
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	UID       string `json:"uid,omitempty"`
+}
+
+// LineSource is where git declares the object.
+type LineSource struct {
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Revision string `json:"revision,omitempty"`
+}
+
+// LineField is one changed field. Values of Secrets are keyed hashes.
+type LineField struct {
+	Path     string          `json:"path"`
+	Op       string          `json:"op"`
+	From     json.RawMessage `json:"from,omitempty"`
+	To       json.RawMessage `json:"to,omitempty"`
+	Git      json.RawMessage `json:"git,omitempty"`
+	Declared bool            `json:"declared"`
+	Manager  string          `json:"manager,omitempty"`
+}
+
+// A value longer than this is not copied into the ledger.
+const maxLedgerValue = 4096
+
+func (r *Recorder) line(change *policy.Change, decision policy.Decision) Line {
+	record := change.Record
+	line := Line{
+		Time: change.Time.UTC(), Kind: "decision", Decision: decision.ID, Cluster: r.options.ClusterName,
+		Origin: string(change.Origin), Operation: string(change.Operation), SubResource: change.SubResource,
+		Verdict: string(decision.Verdict), Mode: string(change.Mode()), Class: decision.Class, Rule: decision.Rule,
+		Reason: decision.Reason, Severity: decision.Severity, Until: decision.Until, Errors: decision.Errors,
+		Object: LineObject{
+			Group: record.Group, Version: record.Version, Kind: record.Kind,
+			Namespace: record.Namespace, Name: record.Name,
+		},
+		ElapsedMS: float64(decision.Elapsed.Microseconds()) / 1000,
+	}
+	if record.Sync.Name != "" {
+		line.Sync = record.Sync.Key().String()
+	}
+	object, _ := references(change)
+	line.Object.UID = string(object.UID)
+	if content := record.Current(); content != nil {
+		line.Source = LineSource{File: content.File, Line: content.Line, Revision: content.Revision.Name}
+	}
+	if change.User != nil {
+		line.User = &LineUser{Username: change.User.Username, Groups: change.User.Groups}
+	}
+	hide := secret(change)
+	for _, f := range change.Fields {
+		line.Changes = append(line.Changes, LineField{
+			Path: f.Path.String(), Op: string(f.Op), Declared: f.Declared, Manager: f.Manager,
+			From: r.raw(f.From, hide), To: r.raw(f.To, hide), Git: r.raw(f.Git, hide),
+		})
+	}
+	return line
+}
+
+func (r *Recorder) raw(v *fastjson.Value, hide bool) json.RawMessage {
+	if v == nil {
+		return nil
+	}
+	if !hide {
+		if raw := v.MarshalTo(nil); len(raw) <= maxLedgerValue {
+			return raw
+		}
+	}
+	text, err := json.Marshal(masked(r.options.Mask, v))
+	if err != nil {
+		return nil // a string always encodes
+	}
+	return text
+}

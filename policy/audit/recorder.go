@@ -1,0 +1,287 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+)
+
+// The reasons of Events.
+const (
+	EventRefused        = "ChangeRefused"
+	EventPermitted      = "ChangePermitted"
+	EventWouldBeRefused = "ChangeWouldBeRefused"
+)
+
+// EventRecorder writes Events; client-go's events.EventRecorder is one.
+type EventRecorder interface {
+	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
+}
+
+// Options of a Recorder. Everything may be left out.
+type Options struct {
+	// Ledger takes one JSON line for each decision that matters.
+	Ledger io.Writer
+	// Events are written on the object, with the GitSync related.
+	Events EventRecorder
+	// Registerer takes the metrics.
+	Registerer prometheus.Registerer
+	// ClusterName is in each ledger line.
+	ClusterName string
+	// Mask makes the keyed hashes that stand for the values of Secrets.
+	Mask func(value []byte) string
+	// Clock is time.Now where it is nil.
+	Clock func() time.Time
+	// Error is told what went wrong with the ledger; nil ignores it.
+	Error func(error)
+}
+
+// Recorder records decisions. It is safe for concurrent use.
+type Recorder struct {
+	options Options
+	metrics *metrics
+	queue   chan event
+	limiter *rate.Limiter
+
+	mu      sync.Mutex
+	ledger  *json.Encoder
+	seen    map[string]time.Time
+	refused map[types.NamespacedName]*hours
+}
+
+// The same Event on the same object is not repeated within this time.
+const eventQuiet = 5 * time.Minute
+
+// New returns a Recorder. Its Events are written while Start runs.
+func New(options Options) (*Recorder, error) {
+	if options.Clock == nil {
+		options.Clock = time.Now
+	}
+	m, err := newMetrics(options.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		options: options,
+		metrics: m,
+		queue:   make(chan event, 256),
+		limiter: rate.NewLimiter(10, 50),
+		seen:    map[string]time.Time{},
+		refused: map[types.NamespacedName]*hours{},
+	}
+	if options.Ledger != nil {
+		r.ledger = json.NewEncoder(options.Ledger)
+		r.ledger.SetEscapeHTML(false)
+	}
+	return r, nil
+}
+
+// Start writes Events until ctx ends.
+func (r *Recorder) Start(ctx context.Context) error {
+	if r.options.Events == nil {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-r.queue:
+			r.options.Events.Eventf(e.object, e.sync, e.kind, e.reason, e.action, "%s", e.note)
+		}
+	}
+}
+
+// NeedLeaderElection tells that every replica records what it decides.
+func (r *Recorder) NeedLeaderElection() bool { return false }
+
+// Record records a decision about a change; both may be reused once it
+// returns. A dry run is not recorded.
+func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
+	if change.DryRun {
+		return
+	}
+	r.metrics.observe(change, decision)
+	if decision.Verdict == policy.Refuse && change.Origin == policy.OriginRequest && change.Mode() == v1alpha1.ModeEnforce {
+		r.countRefusal(change.Record.Sync.Key())
+	}
+	if !matters(change, decision) {
+		return
+	}
+	if r.ledger != nil {
+		line := r.line(change, decision)
+		r.mu.Lock()
+		err := r.ledger.Encode(line)
+		r.mu.Unlock()
+		if err != nil && r.options.Error != nil {
+			r.options.Error(errors.Join(errors.New("write ledger"), err))
+		}
+	}
+	if r.options.Events != nil && change.Origin == policy.OriginRequest {
+		r.announce(change, decision)
+	}
+}
+
+// matters tells whether anyone will ask about a decision: not what git says,
+// and not the system's own components at fields that git does not set.
+func matters(change *policy.Change, decision policy.Decision) bool {
+	if decision.Verdict == policy.Refuse {
+		return true
+	}
+	switch decision.Class {
+	case policy.RuleGit:
+		return false
+	case policy.RuleBuiltin:
+		for _, f := range change.Fields {
+			if f.Declared {
+				return true
+			}
+		}
+		return change.Operation == policy.Delete
+	}
+	return true
+}
+
+type event struct {
+	object, sync               *corev1.ObjectReference
+	kind, reason, action, note string
+}
+
+// announce queues an Event, unless the same was written a moment ago or there
+// are too many: an Event is a courtesy, the ledger is the record.
+func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
+	e := event{kind: corev1.EventTypeNormal, action: string(change.Operation), reason: EventPermitted}
+	if decision.Verdict == policy.Refuse {
+		e.kind, e.reason = corev1.EventTypeWarning, EventRefused
+		if change.Mode() != v1alpha1.ModeEnforce {
+			e.reason = EventWouldBeRefused
+		}
+	}
+	words := Words{Change: change, Decision: decision, Mask: r.options.Mask, ShowValues: true}
+	key := e.reason + "\x00" + change.ID().String() + "\x00" + words.account() + "\x00" + decision.Rule + "\x00" + paths(words.shown())
+	if !r.fresh(key) {
+		return
+	}
+	if !r.limiter.AllowN(r.options.Clock(), 1) {
+		r.metrics.dropped.Inc()
+		return
+	}
+	e.object, e.sync = references(change)
+	e.note = words.Event()
+	select {
+	case r.queue <- e:
+	default:
+		r.metrics.dropped.Inc()
+	}
+}
+
+func (r *Recorder) fresh(key string) bool {
+	now := r.options.Clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.seen[key]; ok && now.Sub(last) < eventQuiet {
+		return false
+	}
+	if len(r.seen) >= 4096 {
+		for k, last := range r.seen {
+			if now.Sub(last) >= eventQuiet {
+				delete(r.seen, k)
+			}
+		}
+		if len(r.seen) >= 4096 {
+			clear(r.seen) // a storm: repeating an Event is better than growing
+		}
+	}
+	r.seen[key] = now
+	return true
+}
+
+func references(change *policy.Change) (object, sync *corev1.ObjectReference) {
+	r := change.Record
+	object = &corev1.ObjectReference{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+	doc := change.OldObject
+	if doc == nil {
+		doc = change.Object
+	}
+	if doc != nil {
+		object.UID = types.UID(doc.GetStringBytes("metadata", "uid"))
+	}
+	if r.Sync.Name == "" {
+		return object, nil
+	}
+	return object, &corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "GitSync", Namespace: r.Sync.Namespace, Name: r.Sync.Name,
+	}
+}
+
+func paths(fields []policy.Field) string {
+	var text string
+	for _, f := range fields {
+		text += f.Path.String() + " "
+	}
+	return text
+}
+
+// Refused24h is the number of requests for a GitSync's objects that this
+// replica refused in the last 24 hours, by whole hours.
+func (r *Recorder) Refused24h(sync types.NamespacedName) int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.refused[sync]
+	if h == nil {
+		return 0
+	}
+	return h.sum(r.options.Clock())
+}
+
+func (r *Recorder) countRefusal(sync types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.refused[sync]
+	if h == nil {
+		h = &hours{}
+		r.refused[sync] = h
+	}
+	h.add(r.options.Clock())
+}
+
+// hours is a ring of counts by hour.
+type hours struct {
+	count [24]int32
+	hour  [24]int64
+}
+
+func (h *hours) add(now time.Time) {
+	hour := now.Unix() / 3600
+	i := hour % 24
+	if h.hour[i] != hour {
+		h.hour[i], h.count[i] = hour, 0
+	}
+	h.count[i]++
+}
+
+func (h *hours) sum(now time.Time) int32 {
+	oldest := now.Unix()/3600 - 23
+	var total int32
+	for i, hour := range h.hour {
+		if hour >= oldest {
+			total += h.count[i]
+		}
+	}
+	return total
+}

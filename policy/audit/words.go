@@ -1,0 +1,314 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/valyala/fastjson"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+)
+
+// The lengths of the wording.
+const (
+	// MaxWarning is the length of a warning in characters; the API server cuts
+	// at 256 bytes.
+	MaxWarning = 120
+	// MaxEvent is the length of an Event's note in bytes.
+	MaxEvent = 1024
+	// maxRefusal is the length of a refusal in lines.
+	maxRefusal = 6
+	maxFields  = 3
+	maxValue   = 60
+)
+
+// The types of the causes in a refusal's details.
+const (
+	CauseDeclared   metav1.CauseType = "mainstay.dev/declared"
+	CauseUndeclared metav1.CauseType = "mainstay.dev/undeclared"
+)
+
+// Words are one decision about one change, in several lengths.
+type Words struct {
+	Change   *policy.Change
+	Decision policy.Decision
+	// Mask makes the keyed hash that stands for a value that may not be shown;
+	// without it such a value is not shown at all.
+	Mask func(value []byte) string
+	// ShowValues tells that the reader may see the object's values. The values
+	// of Secrets are never shown.
+	ShowValues bool
+}
+
+// Refusal is what the person who asked reads: at most six lines, of which the
+// first says everything.
+func (w Words) Refusal() string {
+	tail := w.tail()
+	lines := append([]string{w.first()}, w.fields(min(maxFields, maxRefusal-1-len(tail)))...)
+	return strings.Join(append(lines, tail...), "\n")
+}
+
+// Warning is what kubectl prints in the mode Warn: at most MaxWarning
+// characters on one line.
+func (w Words) Warning() string {
+	text := w.object()
+	if w.Decision.Verdict == policy.Refuse {
+		text += " would be refused: " + w.what()
+	} else {
+		text += ": " + w.Decision.Reason
+	}
+	if w.Decision.ID != "" {
+		id := " (" + w.Decision.ID + ")"
+		return cutRunes(oneLine(text), MaxWarning-utf8.RuneCountInString(id)) + id
+	}
+	return cutRunes(oneLine(text), MaxWarning)
+}
+
+// Event is the note of an Event: at most MaxEvent bytes on one line.
+func (w Words) Event() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s of %s", w.account(), strings.ToLower(string(w.Change.Operation)), w.object())
+	for i, f := range w.shown() {
+		if i == maxFields {
+			fmt.Fprintf(&b, "; … and %d more", len(w.shown())-i)
+			break
+		}
+		fmt.Fprintf(&b, "; %s git: %s %s %s", f.Path, w.value(f.Git), w.verb(), w.asked(f))
+	}
+	if w.Decision.Reason != "" {
+		b.WriteString("; " + w.Decision.Reason)
+	}
+	if content := w.Change.Record.Current(); content != nil {
+		b.WriteString("; change it: " + Link(w.Change.Record.Sync, content))
+	}
+	if w.Decision.ID != "" {
+		b.WriteString("; decision " + w.Decision.ID)
+	}
+	return cutBytes(oneLine(b.String()), MaxEvent)
+}
+
+// Causes are the changed paths for programs.
+func (w Words) Causes() []metav1.StatusCause {
+	fields := w.shown()
+	causes := make([]metav1.StatusCause, 0, len(fields))
+	for _, f := range fields {
+		cause := metav1.StatusCause{
+			Type: CauseUndeclared, Field: f.Path.String(),
+			Message: fmt.Sprintf("git: %s, %s %s", w.value(f.Git), w.verb(), w.asked(f)),
+		}
+		if f.Declared {
+			cause.Type = CauseDeclared
+		}
+		causes = append(causes, cause)
+	}
+	return causes
+}
+
+// object is for example deployments.apps "web" (namespace shop).
+func (w Words) object() string {
+	r := w.Change.Record
+	text := fmt.Sprintf("%s %q", r.GVR().GroupResource(), r.Name)
+	if r.Namespace != "" {
+		text += " (namespace " + r.Namespace + ")"
+	}
+	return text
+}
+
+func (w Words) account() string {
+	if w.Change.User == nil {
+		return "somebody"
+	}
+	return w.Change.User.Username
+}
+
+// what says in half a sentence why git does not allow it.
+func (w Words) what() string {
+	switch fields := w.shown(); {
+	case w.explained():
+		return w.Decision.Reason
+	case w.Change.Operation == policy.Delete:
+		return "git declares it"
+	case len(fields) == 0:
+		return "git says otherwise"
+	case len(fields) == 1:
+		return fields[0].Path.String() + " is not as git says"
+	default:
+		return fmt.Sprintf("%s and %d more are not as git says", fields[0].Path, len(fields)-1)
+	}
+}
+
+// explained tells that a rule or an error gave the reason, not the default.
+func (w Words) explained() bool {
+	return w.Decision.Reason != "" && w.Decision.Class != policy.RuleDefault
+}
+
+func (w Words) first() string {
+	text := w.object() + " is held by git"
+	switch {
+	case w.explained():
+		text += ": " + w.Decision.Reason
+	case w.Change.Operation == policy.Delete:
+		text += ": to delete it, remove it there"
+	case w.Change.Operation == policy.Create:
+		text += ": it can only be created as git says"
+	}
+	return oneLine(text)
+}
+
+func (w Words) tail() []string {
+	var lines []string
+	if w.Decision.Next != "" {
+		lines = append(lines, "  instead:    "+oneLine(w.Decision.Next))
+	}
+	record := w.Change.Record
+	if content := record.Current(); content != nil && content.File != "" {
+		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content)+"   "+blame(content.Revision, w.Change.Time)))
+	}
+	if w.Decision.ID != "" {
+		lines = append(lines, "  decision:   "+w.Decision.ID)
+	}
+	if record.Sync.Contact != "" {
+		lines = append(lines, "  ask:        "+oneLine(record.Sync.Contact))
+	}
+	return lines
+}
+
+// shown are the fields that the decision turned on.
+func (w Words) shown() []policy.Field {
+	if len(w.Decision.Uncovered) > 0 {
+		return w.Decision.Uncovered
+	}
+	return w.Change.Fields
+}
+
+// fields are at most limit lines with aligned columns.
+func (w Words) fields(limit int) []string {
+	all := w.shown()
+	if len(all) == 0 || limit <= 0 {
+		return nil
+	}
+	rows := all[:min(limit, len(all))]
+	paths, git := make([]string, len(rows)), make([]string, len(rows))
+	pathWidth, gitWidth := 0, 0
+	for i, f := range rows {
+		paths[i], git[i] = oneLine(f.Path.String()), w.value(f.Git)
+		pathWidth = max(pathWidth, utf8.RuneCountInString(paths[i]))
+		gitWidth = max(gitWidth, utf8.RuneCountInString(git[i]))
+	}
+	lines := make([]string, len(rows))
+	for i, f := range rows {
+		lines[i] = fmt.Sprintf("  %s   git: %s   %s %s", pad(paths[i], pathWidth), pad(git[i], gitWidth), w.verb(), w.asked(f))
+	}
+	if more := len(all) - len(rows); more > 0 {
+		lines[len(lines)-1] += fmt.Sprintf("   … and %d more", more)
+	}
+	return lines
+}
+
+func (w Words) verb() string {
+	if w.Change.Origin == policy.OriginDrift {
+		return "found:"
+	}
+	return "asked:"
+}
+
+func (w Words) asked(f policy.Field) string {
+	if f.To == nil {
+		return "(removed)"
+	}
+	return w.value(f.To)
+}
+
+// value prints a JSON value on one line: a string without quotes where nothing
+// in it needs them.
+func (w Words) value(v *fastjson.Value) string {
+	if v == nil {
+		return "(none)"
+	}
+	if !w.ShowValues || secret(w.Change) {
+		return masked(w.Mask, v)
+	}
+	return plain(v)
+}
+
+func plain(v *fastjson.Value) string {
+	if v.Type() != fastjson.TypeString {
+		return cutRunes(oneLine(string(v.MarshalTo(nil))), maxValue)
+	}
+	text := string(v.GetStringBytes())
+	if text == "" || strings.TrimSpace(text) != text || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		text = strconv.Quote(text)
+	}
+	return cutRunes(text, maxValue)
+}
+
+func masked(mask func([]byte) string, v *fastjson.Value) string {
+	if mask == nil {
+		return "(hidden)"
+	}
+	return "(hash " + mask(fieldset.Canonical(nil, v)) + ")"
+}
+
+// secret tells whether an object's values may never be shown.
+func secret(change *policy.Change) bool {
+	return change.Record.Group == "" && change.Record.Kind == "Secret"
+}
+
+func pad(text string, width int) string {
+	return text + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(text)))
+}
+
+// oneLine keeps what a person sent from adding lines of its own.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+func cutRunes(text string, limit int) string {
+	if utf8.RuneCountInString(text) <= limit {
+		return text
+	}
+	runes := []rune(text)
+	return string(runes[:limit-1]) + "…"
+}
+
+func cutBytes(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	end := limit - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// ago is a span of time in one word and a half.
+func ago(now, then time.Time) string {
+	d := now.Sub(then)
+	for _, unit := range []struct {
+		name string
+		span time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
+		switch n := int(d / unit.span); {
+		case n == 1:
+			return "1 " + unit.name + " ago"
+		case n > 1:
+			return fmt.Sprintf("%d %ss ago", n, unit.name)
+		}
+	}
+	return "just now"
+}
