@@ -1,0 +1,333 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// Decide judges a change. It never fails: what can't be judged is refused. It
+// is safe for concurrent use; the Change must not be used by anybody else
+// meanwhile.
+func (e *Engine) Decide(ctx context.Context, c *Change) (d Decision) {
+	start := time.Now()
+	defer func() {
+		if r := recover(); r != nil {
+			// A panic in a library must not take the process down, nor permit.
+			d = refusal(fmt.Sprintf("judging panicked: %v", r))
+			d.Uncovered = c.Fields
+		}
+		d.ID = NewDecisionID()
+		d.Elapsed = time.Since(start)
+	}()
+	return e.decide(ctx, c)
+}
+
+func refusal(reason string) Decision {
+	return Decision{Verdict: Refuse, Class: RuleError, Reason: reason, Errors: []string{reason}}
+}
+
+func (e *Engine) decide(ctx context.Context, c *Change) Decision {
+	if len(c.Fields) == 0 && c.Operation != Delete {
+		return Decision{Verdict: Permit, Class: RuleGit, Reason: "git says the same"}
+	}
+	if err := ctx.Err(); err != nil {
+		d := refusal(fmt.Sprintf("there was no time to ask policies: %v", err))
+		d.Uncovered = c.Fields
+		return d
+	}
+	j := e.newJudgement(ctx, c)
+	if d, done := j.deny(); done {
+		d.Uncovered = c.Fields
+		return d
+	}
+	d := j.except()
+	if err := ctx.Err(); err != nil && d.Verdict != Permit {
+		d.Class, d.Reason = RuleError, fmt.Sprintf("there was no time to ask all policies: %v", err)
+		d.Errors = append(d.Errors, d.Reason)
+	}
+	return d
+}
+
+// judgement is one Change on its way through the policies.
+type judgement struct {
+	engine  *Engine
+	ctx     context.Context //nolint:containedctx // lives for one call of Decide
+	change  *Change
+	now     time.Time
+	paths   []string
+	sources []*source
+	input   ast.Value
+	errors  []string
+}
+
+func (e *Engine) newJudgement(ctx context.Context, c *Change) *judgement {
+	j := &judgement{engine: e, ctx: ctx, change: c, now: c.Time, paths: make([]string, len(c.Fields))}
+	if j.now.IsZero() {
+		j.now = time.Now()
+		with := *c
+		with.Time = j.now
+		c = &with
+	}
+	for i, f := range c.Fields {
+		j.paths[i] = f.Path.String()
+	}
+	var want inputKeys
+	for _, s := range *e.sources.Load() {
+		if s.speaksOf(c) {
+			j.sources = append(j.sources, s)
+			want.add(s.input)
+		}
+	}
+	j.input = e.input(c, j.paths, want)
+	return j
+}
+
+// speaksOf tells whether a change is in a source's scope.
+func (s *source) speaksOf(c *Change) bool {
+	if s.exceptions == nil && s.denials == nil {
+		return false
+	}
+	if s.Sync != nil && *s.Sync != c.Record.Sync.Key() {
+		return false
+	}
+	return s.Namespace == "" || s.Namespace == c.ID().Namespace
+}
+
+// deny asks the deny rules of all sources. An error in any of them refuses.
+func (j *judgement) deny() (Decision, bool) {
+	var found []*answer
+	for _, s := range j.sources {
+		if s.denials == nil {
+			continue
+		}
+		terms, err := j.ask(s.denials, j.engine.options.Deadline)
+		var answers []*answer
+		if err == nil {
+			answers, err = s.answers(terms, kindDeny, j.now)
+		}
+		if err != nil {
+			return refusal(fmt.Sprintf("a deny rule could not be judged: %s: %v", s.Key, err)), true
+		}
+		found = append(found, answers...)
+	}
+	found = slices.DeleteFunc(found, func(a *answer) bool { return a.expired(j.now) })
+	if len(found) == 0 {
+		return Decision{}, false
+	}
+	slices.SortStableFunc(found, func(a, b *answer) int {
+		if a.final != b.final {
+			if a.final {
+				return -1
+			}
+			return 1
+		}
+		return a.compare(b)
+	})
+	d := Decision{Verdict: Refuse, Class: class(found), Rule: names(found), Reason: reasons(found)}
+	for _, a := range found {
+		d.add(a)
+	}
+	return d, true
+}
+
+// except asks the exceptions of all sources and lets the change stand if they
+// cover all of it.
+func (j *judgement) except() Decision {
+	var found []*answer
+	for _, s := range j.sources {
+		if s.exceptions == nil {
+			continue
+		}
+		for _, a := range j.exceptionsOf(s) {
+			// An exception that lasts for a time from its request on needs a
+			// request: drift has no beginning that could be proved.
+			if !a.expired(j.now) && (!a.ttl || j.change.Origin != OriginDrift) {
+				found = append(found, a)
+			}
+		}
+	}
+	slices.SortStableFunc(found, (*answer).compare)
+	d := j.cover(found)
+	d.Errors = j.errors
+	return d
+}
+
+// cover finds for each changed field the exception that permits it: found is
+// sorted so that the first one that covers a field is the best.
+func (j *judgement) cover(found []*answer) Decision {
+	var used []*answer
+	use := func(a *answer) {
+		if !slices.Contains(used, a) {
+			used = append(used, a)
+		}
+	}
+	d := Decision{Verdict: Permit}
+	for i, f := range j.change.Fields {
+		at := slices.IndexFunc(found, func(a *answer) bool { return a.covers(f.Path, j.paths[i]) })
+		if at < 0 {
+			d.Uncovered = append(d.Uncovered, f)
+			continue
+		}
+		a := found[at]
+		use(a)
+		if j.change.Origin == OriginRequest {
+			d.Permits = append(d.Permits, Permitted{Field: f, Rule: a.name, Until: a.until, Recorded: !a.unrecorded})
+		}
+	}
+	if len(j.change.Fields) == 0 {
+		if at := slices.IndexFunc(found, func(a *answer) bool { return !a.hasPaths }); at >= 0 {
+			use(found[at])
+		}
+	}
+	if len(d.Uncovered) > 0 || len(used) == 0 {
+		return Decision{
+			Verdict: Refuse, Class: RuleDefault, Uncovered: d.Uncovered,
+			Reason: "git says otherwise, and no exception covers it",
+		}
+	}
+	d.Class, d.Rule, d.Reason = class(used), names(used), reasons(used)
+	for _, a := range used {
+		d.add(a)
+	}
+	return d
+}
+
+// add puts what a rule says beside its reason into the decision.
+func (d *Decision) add(a *answer) {
+	if a.until != nil && (d.Until == nil || a.until.Before(*d.Until)) {
+		d.Until = a.until
+	}
+	if a.warn != "" && !slices.Contains(d.Warnings, a.warn) {
+		d.Warnings = append(d.Warnings, a.warn)
+	}
+	if d.Next == "" {
+		d.Next = a.next
+	}
+	if d.Severity == "" {
+		d.Severity = a.severity
+	}
+}
+
+// exceptionsOf asks one source. Where anything fails, its packages are asked
+// one by one, so that a failing one yields nothing and the others count.
+func (j *judgement) exceptionsOf(s *source) []*answer {
+	terms, err := j.ask(s.exceptions, j.engine.options.Deadline)
+	if err == nil {
+		return j.valid(s, terms)
+	}
+	if len(s.packages) == 1 {
+		j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", s.packages[0].name, err))
+		return nil
+	}
+	var out []*answer
+	end := time.Now().Add(j.engine.options.Deadline)
+	for _, p := range s.packages {
+		limit := min(j.engine.options.Deadline/4, time.Until(end))
+		query, err := p.prepare()
+		var terms []*ast.Term
+		if err == nil {
+			terms, err = j.ask(&query, limit)
+		}
+		if err != nil {
+			j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", p.name, err))
+			continue
+		}
+		for i, t := range terms {
+			terms[i] = ast.ArrayTerm(ast.StringTerm(p.name+"."+kindException), ast.InternedTerm(""), ast.InternedTerm(0), t)
+		}
+		out = append(out, j.valid(s, terms)...)
+	}
+	return out
+}
+
+// valid reads the answers of exceptions; one that breaks the contract is an
+// error and permits nothing.
+func (j *judgement) valid(s *source, terms []*ast.Term) []*answer {
+	var out []*answer
+	for _, t := range terms {
+		a, err := s.answer(t, kindException, j.now)
+		if err != nil {
+			j.errors = append(j.errors, err.Error())
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// ask evaluates one prepared query to the elements of the set it names. Any
+// error of a built-in function is an error.
+func (j *judgement) ask(query *rego.PreparedEvalQuery, limit time.Duration) ([]*ast.Term, error) {
+	if limit <= 0 {
+		return nil, fmt.Errorf("there was no time left to ask")
+	}
+	cancel := topdown.NewCancel()
+	timer := time.AfterFunc(limit, cancel.Cancel)
+	defer timer.Stop()
+	defer context.AfterFunc(j.ctx, cancel.Cancel)()
+	var builtinErrors []topdown.Error
+	options := []rego.EvalOption{
+		rego.EvalParsedInput(j.input),
+		rego.EvalTransaction(readTransaction{}),
+		rego.EvalTime(j.now),
+		rego.EvalExternalCancel(cancel),
+		rego.EvalBuiltinErrorList(&builtinErrors),
+	}
+	results, err := query.Eval(j.ctx, append(options, j.engine.evalOptions...)...)
+	switch {
+	case topdown.IsCancel(err):
+		if ctxErr := j.ctx.Err(); ctxErr != nil {
+			return nil, ctxErr
+		}
+		return nil, fmt.Errorf("took longer than %s", limit)
+	case err != nil:
+		return nil, err
+	case len(builtinErrors) > 0:
+		return nil, &builtinErrors[0]
+	case len(results) == 0:
+		return nil, nil
+	}
+	term, ok := results[0].Expressions[0].Value.(*ast.Term)
+	if !ok {
+		return nil, fmt.Errorf("the answer is no value")
+	}
+	set, ok := term.Value.(ast.Set)
+	if !ok {
+		return nil, fmt.Errorf("the answer is no set")
+	}
+	return set.Slice(), nil
+}
+
+// class is that of the rule that decided; what people wrote counts more than
+// what is built in.
+func class(used []*answer) string {
+	for _, a := range used {
+		if !a.builtin {
+			return RulePolicy
+		}
+	}
+	return RuleBuiltin
+}
+
+func names(used []*answer) string   { return joined(used, ", ", func(a *answer) string { return a.name }) }
+func reasons(used []*answer) string { return joined(used, "; ", func(a *answer) string { return a.reason }) }
+
+func joined(used []*answer, separator string, text func(*answer) string) string {
+	var out []string
+	for _, a := range used {
+		if t := text(a); !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return strings.Join(out, separator)
+}

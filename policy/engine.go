@@ -1,0 +1,272 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/rego"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+)
+
+// DefaultDeadline of one evaluation.
+const DefaultDeadline = 50 * time.Millisecond
+
+// Options configure an Engine. The zero value works; it masks every value of a
+// Secret with the same text.
+type Options struct {
+	// Deadline of each evaluation: one source and one kind of rule. Default
+	// DefaultDeadline. An evaluation that takes longer never permits.
+	Deadline time.Duration
+	// PersonManagers are the field managers that count as a person's in drift;
+	// a * at the end matches any rest. Default: kubectl, kubectl-*, k9s, curl.
+	PersonManagers []string
+	// Namespace that Mainstay runs in.
+	Namespace string
+	// ClusterName is input.cluster.name.
+	ClusterName string
+	// MaskSecret makes the keyed hash that stands for a value of a Secret.
+	MaskSecret func([]byte) string
+	// SyncAccount is Mainstay's own user name.
+	SyncAccount string
+	// DisabledBuiltins are the packages of built-in policies to leave out, for
+	// example hpa. An unknown name is an error.
+	DisabledBuiltins []string
+}
+
+// Engine judges changes by the policies that are loaded. It is safe for
+// concurrent use; loading never blocks judging.
+type Engine struct {
+	options Options
+	cluster *cluster
+	// evalOptions are for tests that compare ways of evaluating.
+	evalOptions []rego.EvalOption
+	// sources is what Decide reads: the built-ins first, then by key. The slice
+	// and what it points to are immutable.
+	sources atomic.Pointer[[]*source]
+
+	mu          sync.Mutex // guards writes of sources and the two below
+	needs       []schema.GroupKind
+	needsChange chan struct{}
+}
+
+// Source is a set of policies that is compiled, tested and swapped as one.
+type Source struct {
+	// Key names the source: gitsync/<namespace>/<name> or
+	// changepolicy/<namespace>/<name>.
+	Key string
+	// Sync limits the source to the objects of one GitSync; nil: no such limit.
+	Sync *types.NamespacedName
+	// Namespace limits the source to objects of one namespace; empty: no limit.
+	Namespace string
+	// Modules are Rego by file name; *_test.rego are their tests.
+	Modules map[string]string
+	// Exceptions are the declarative form, compiled to Rego.
+	Exceptions []v1alpha1.Exception
+	// Revision the source comes from, for people.
+	Revision string
+}
+
+// Loaded tells what a Load put in force.
+type Loaded struct {
+	// Rules in the order of files and lines.
+	Rules []RuleInfo
+	// Tests that ran, all of them successfully.
+	Tests int
+	// Digest of the Rego; equal digests are equal policies.
+	Digest string
+}
+
+// RuleInfo is one entry rule of a source.
+type RuleInfo struct {
+	// Name as decisions show it, for example hpa.exception.
+	Name string
+	// Title from the rule's metadata; empty where it has none.
+	Title string
+	// Kind is exception or deny.
+	Kind string
+}
+
+// LoadError says what is wrong with a source. It has at least one item.
+type LoadError struct {
+	Items []Problem
+}
+
+// Problem is one error in one place of a source.
+type Problem struct {
+	File     string
+	Row, Col int
+	Message  string
+	// Hint says what to do about it; empty where nothing better than the
+	// message is known.
+	Hint string
+}
+
+// String is file:row:col: message (hint).
+func (p Problem) String() string {
+	text := p.Message
+	switch {
+	case p.File != "" && p.Row > 0:
+		text = fmt.Sprintf("%s:%d:%d: %s", p.File, p.Row, p.Col, p.Message)
+	case p.File != "":
+		text = p.File + ": " + p.Message
+	}
+	if p.Hint != "" {
+		text += " (" + p.Hint + ")"
+	}
+	return text
+}
+
+// Error is the first item, and how many more there are.
+func (e *LoadError) Error() string {
+	switch len(e.Items) {
+	case 0:
+		return "policies do not load"
+	case 1:
+		return e.Items[0].String()
+	default:
+		return fmt.Sprintf("%s; and %d more", e.Items[0], len(e.Items)-1)
+	}
+}
+
+// New returns an Engine with the built-in policies compiled.
+func New(ctx context.Context, o Options) (*Engine, error) {
+	if o.Deadline <= 0 {
+		o.Deadline = DefaultDeadline
+	}
+	if o.PersonManagers == nil {
+		o.PersonManagers = []string{"kubectl", "kubectl-*", "k9s", "curl"}
+	}
+	if o.MaskSecret == nil {
+		o.MaskSecret = func([]byte) string { return "(hidden)" }
+	}
+	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), needsChange: make(chan struct{})}
+	modules, err := builtinModules(o.DisabledBuiltins)
+	if err != nil {
+		return nil, err
+	}
+	builtin, err := e.compile(ctx, Source{Key: builtinKey, Modules: modules})
+	if err != nil {
+		return nil, fmt.Errorf("compile built-in policies: %w", err)
+	}
+	e.swap([]*source{builtin})
+	return e, nil
+}
+
+// Load compiles a source, runs its tests and puts it in force in one step, in
+// place of what was loaded under the same key. The error is a *LoadError, or
+// the context's; whatever it is, what was loaded before stays in force.
+func (e *Engine) Load(ctx context.Context, s Source) (Loaded, error) {
+	if s.Key == "" || s.Key == builtinKey {
+		return Loaded{}, &LoadError{Items: []Problem{{Message: fmt.Sprintf("source has the key %q", s.Key)}}}
+	}
+	compiled, err := e.compile(ctx, s)
+	if err != nil {
+		return Loaded{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.swap(append(e.without(s.Key), compiled))
+	return compiled.loaded, nil
+}
+
+// Unload drops a source. An unknown key is ignored.
+func (e *Engine) Unload(key string) {
+	if key == builtinKey {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.swap(e.without(key))
+}
+
+// without returns a new slice of all sources but one.
+func (e *Engine) without(key string) []*source {
+	var rest []*source
+	for _, s := range *e.sources.Load() {
+		if s.Key != key {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+// swap puts sources in force.
+func (e *Engine) swap(sources []*source) {
+	slices.SortFunc(sources, func(a, b *source) int {
+		if a.builtin() != b.builtin() {
+			if a.builtin() {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	e.sources.Store(&sources)
+	union := map[schema.GroupKind]bool{}
+	for _, s := range sources {
+		for _, gk := range s.needs {
+			union[gk] = true
+		}
+	}
+	needs := slices.SortedFunc(maps.Keys(union), func(a, b schema.GroupKind) int {
+		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.Kind, b.Kind))
+	})
+	if !slices.Equal(needs, e.needs) {
+		e.needs = needs
+		close(e.needsChange)
+		e.needsChange = make(chan struct{})
+	}
+}
+
+// Needs are the kinds that the loaded policies read through data.cluster,
+// sorted. The group is empty for the core group.
+func (e *Engine) Needs() []schema.GroupKind {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.needs)
+}
+
+// NeedsChanged returns a channel that is closed when Needs changes next. Take
+// it before calling Needs, so that no change is missed.
+func (e *Engine) NeedsChanged() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.needsChange
+}
+
+// SetObject puts an object into data.cluster. The namespace is empty for
+// cluster-scoped objects. It neither keeps nor changes object; managedFields
+// are left out and the values of Secrets masked. What is no JSON is dropped:
+// policies then see no such object.
+func (e *Engine) SetObject(group, kind, namespace, name string, object map[string]any) {
+	e.cluster.set(group, kind, namespace, name, object)
+}
+
+// DeleteObject takes an object out of data.cluster.
+func (e *Engine) DeleteObject(group, kind, namespace, name string) {
+	e.cluster.delete(group, kind, namespace, name)
+}
+
+// problems turns any error of compiling into a *LoadError; a context's error
+// stays what it is.
+func problems(err error) error {
+	var le *LoadError
+	if err == nil || errors.As(err, &le) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &LoadError{Items: []Problem{{Message: err.Error()}}}
+}

@@ -1,0 +1,327 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/valyala/fastjson"
+
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+)
+
+// inputKeys are the members of input that policies read.
+type inputKeys struct {
+	all  bool
+	keys map[string]bool
+}
+
+func (k *inputKeys) add(o inputKeys) {
+	k.all = k.all || o.all
+	for key := range o.keys {
+		k.put(key)
+	}
+}
+
+func (k *inputKeys) put(key string) {
+	if k.keys == nil {
+		k.keys = map[string]bool{}
+	}
+	k.keys[key] = true
+}
+
+// input builds what policies see of a change: only the members in want, since
+// converting a whole object costs more than judging it. paths are those of
+// c.Fields, written out.
+func (e *Engine) input(c *Change, paths []string, want inputKeys) ast.Value {
+	secret := c.Kind.Group == "" && c.Kind.Kind == "Secret"
+	conv := converter{mask: e.options.MaskSecret}
+	out := ast.NewObjectWithCapacity(16)
+	put := func(key string, make func() *ast.Term) {
+		if want.all || want.keys[key] {
+			if t := make(); t != nil {
+				out.Insert(ast.InternedTerm(key), t)
+			}
+		}
+	}
+	id := c.ID()
+	put("operation", func() *ast.Term { return ast.InternedTerm(string(c.Operation)) })
+	put("subResource", func() *ast.Term { return ast.InternedTerm(c.SubResource) })
+	put("dryRun", func() *ast.Term { return ast.InternedTerm(c.DryRun) })
+	put("origin", func() *ast.Term { return ast.InternedTerm(string(c.Origin)) })
+	put("namespace", func() *ast.Term { return ast.InternedTerm(id.Namespace) })
+	put("name", func() *ast.Term { return ast.InternedTerm(id.Name) })
+	put("time", func() *ast.Term { return ast.StringTerm(c.Time.UTC().Format(time.RFC3339)) })
+	put("kind", func() *ast.Term {
+		return texts("group", c.Kind.Group, "version", c.Kind.Version, "kind", c.Kind.Kind)
+	})
+	put("resource", func() *ast.Term {
+		return texts("group", c.Resource.Group, "version", c.Resource.Version, "resource", c.Resource.Resource)
+	})
+	put("object", func() *ast.Term { return conv.object(c.Object, secret) })
+	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret) })
+	put("options", func() *ast.Term { return conv.value(c.Options) })
+	put("userInfo", func() *ast.Term { return userTerm(c.User) })
+	put("actor", func() *ast.Term { return e.actor(c) })
+	put("changes", func() *ast.Term { return e.changes(c, paths, secret, conv) })
+	put("sync", func() *ast.Term { return syncTerm(c) })
+	put("source", func() *ast.Term { return sourceTerm(c) })
+	put("cluster", func() *ast.Term { return texts("name", e.options.ClusterName) })
+	put("namespaceObject", func() *ast.Term {
+		if c.NamespaceLabels == nil && c.NamespaceAnnotations == nil {
+			return nil
+		}
+		return ast.ObjectTerm(
+			ast.Item(ast.InternedTerm("labels"), stringMap(c.NamespaceLabels)),
+			ast.Item(ast.InternedTerm("annotations"), stringMap(c.NamespaceAnnotations)),
+		)
+	})
+	return out
+}
+
+// actor is who made the change, as far as is known.
+func (e *Engine) actor(c *Change) *ast.Term {
+	out := ast.NewObjectWithCapacity(3)
+	person, confidence := c.User.Person(), "request"
+	if c.User == nil {
+		person, confidence = false, "none"
+		for _, f := range c.Fields {
+			if f.Manager != "" {
+				confidence = "manager"
+				person = person || e.personManager(f.Manager)
+			}
+		}
+	} else if namespace, name, ok := c.User.ServiceAccount(); ok {
+		out.Insert(ast.InternedTerm("serviceAccount"), texts("namespace", namespace, "name", name))
+	}
+	out.Insert(ast.InternedTerm("person"), ast.InternedTerm(person))
+	out.Insert(ast.InternedTerm("confidence"), ast.InternedTerm(confidence))
+	return ast.NewTerm(out)
+}
+
+func (e *Engine) personManager(manager string) bool {
+	for _, m := range e.options.PersonManagers {
+		if prefix, ok := strings.CutSuffix(m, "*"); m == manager || ok && strings.HasPrefix(manager, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Engine) changes(c *Change, paths []string, secret bool, conv converter) *ast.Term {
+	out := make([]*ast.Term, len(c.Fields))
+	for i, f := range c.Fields {
+		value := conv.value
+		if secret && hidden(f.Path) {
+			value = conv.masked
+		}
+		o := ast.NewObjectWithCapacity(8)
+		o.Insert(ast.InternedTerm("op"), ast.InternedTerm(string(f.Op)))
+		o.Insert(ast.InternedTerm("path"), ast.StringTerm(paths[i]))
+		segments := make([]*ast.Term, len(f.Path))
+		for j, s := range f.Path {
+			segments[j] = ast.InternedTerm(segmentText(s))
+		}
+		o.Insert(ast.InternedTerm("segments"), ast.ArrayTerm(segments...))
+		if f.From != nil {
+			o.Insert(ast.InternedTerm("from"), value(f.From))
+		}
+		if f.To != nil {
+			o.Insert(ast.InternedTerm("to"), value(f.To))
+		}
+		o.Insert(ast.InternedTerm("declared"), ast.InternedTerm(f.Declared))
+		if f.Manager != "" {
+			o.Insert(ast.InternedTerm("manager"), ast.StringTerm(f.Manager))
+		}
+		// For the built-in policies: whether a person made this very change.
+		person := c.User.Person()
+		if c.User == nil {
+			person = e.personManager(f.Manager)
+		}
+		o.Insert(ast.InternedTerm("person"), ast.InternedTerm(person))
+		out[i] = ast.NewTerm(o)
+	}
+	return ast.ArrayTerm(out...)
+}
+
+// segmentText is a segment of input.changes[i].segments: a field's plain name,
+// or what selects an element as it stands in a path.
+func segmentText(s fieldset.Segment) string {
+	if s.Keys == nil && s.Value == "" {
+		return s.Field
+	}
+	return s.String()
+}
+
+// hidden tells whether a path of a Secret holds, or contains, what must not be
+// shown.
+func hidden(path fieldset.Path) bool {
+	if len(path) == 0 {
+		return true
+	}
+	switch path[0].Field {
+	case "data", "stringData":
+		return true
+	case "metadata":
+		return len(path) == 1 || path[1].Field == "annotations"
+	}
+	return false
+}
+
+func userTerm(u *User) *ast.Term {
+	if u == nil {
+		return nil
+	}
+	extra := ast.NewObjectWithCapacity(len(u.Extra))
+	for key, values := range u.Extra {
+		extra.Insert(ast.StringTerm(key), stringList(values))
+	}
+	return ast.ObjectTerm(
+		ast.Item(ast.InternedTerm("username"), ast.StringTerm(u.Username)),
+		ast.Item(ast.InternedTerm("uid"), ast.StringTerm(u.UID)),
+		ast.Item(ast.InternedTerm("groups"), stringList(u.Groups)),
+		ast.Item(ast.InternedTerm("extra"), ast.NewTerm(extra)),
+	)
+}
+
+func syncTerm(c *Change) *ast.Term {
+	s := c.Record.Sync
+	return ast.ObjectTerm(
+		ast.Item(ast.InternedTerm("namespace"), ast.InternedTerm(s.Namespace)),
+		ast.Item(ast.InternedTerm("name"), ast.InternedTerm(s.Name)),
+		ast.Item(ast.InternedTerm("labels"), stringMap(s.Labels)),
+		ast.Item(ast.InternedTerm("mode"), ast.InternedTerm(string(s.Mode))),
+		// For the built-in policies.
+		ast.Item(ast.InternedTerm("undeclared"), ast.InternedTerm(string(s.Undeclared))),
+	)
+}
+
+func sourceTerm(c *Change) *ast.Term {
+	content := c.Record.Current()
+	if content == nil {
+		return nil
+	}
+	return ast.ObjectTerm(
+		ast.Item(ast.InternedTerm("repo"), ast.StringTerm(c.Record.Sync.URL)),
+		ast.Item(ast.InternedTerm("path"), ast.StringTerm(content.File)),
+		ast.Item(ast.InternedTerm("line"), ast.InternedTerm(content.Line)),
+		ast.Item(ast.InternedTerm("revision"), ast.StringTerm(content.Revision.Name)),
+		ast.Item(ast.InternedTerm("author"), ast.StringTerm(content.Revision.Author)),
+		ast.Item(ast.InternedTerm("committedAt"), ast.StringTerm(content.Revision.Time.UTC().Format(time.RFC3339))),
+	)
+}
+
+// texts is an object of strings, from key, value, key, value.
+func texts(pairs ...string) *ast.Term {
+	o := ast.NewObjectWithCapacity(len(pairs) / 2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		o.Insert(ast.InternedTerm(pairs[i]), ast.InternedTerm(pairs[i+1]))
+	}
+	return ast.NewTerm(o)
+}
+
+func stringMap(m map[string]string) *ast.Term {
+	o := ast.NewObjectWithCapacity(len(m))
+	for k, v := range m {
+		o.Insert(ast.StringTerm(k), ast.StringTerm(v))
+	}
+	return ast.NewTerm(o)
+}
+
+func stringList(list []string) *ast.Term {
+	out := make([]*ast.Term, len(list))
+	for i, s := range list {
+		out[i] = ast.InternedTerm(s)
+	}
+	return ast.ArrayTerm(out...)
+}
+
+// converter turns JSON into OPA's values without a detour.
+type converter struct {
+	mask func([]byte) string
+}
+
+// value converts v; nil stays nil.
+func (c converter) value(v *fastjson.Value) *ast.Term {
+	if v == nil {
+		return nil
+	}
+	switch v.Type() {
+	case fastjson.TypeObject:
+		return c.members(v, func(_ string, child *fastjson.Value) *ast.Term { return c.value(child) })
+	case fastjson.TypeArray:
+		items := v.GetArray()
+		out := make([]*ast.Term, len(items))
+		for i, item := range items {
+			out[i] = c.value(item)
+		}
+		return ast.ArrayTerm(out...)
+	case fastjson.TypeString:
+		return ast.InternedTerm(string(v.GetStringBytes()))
+	case fastjson.TypeNumber:
+		return ast.NumberTerm(json.Number(v.MarshalTo(nil)))
+	case fastjson.TypeTrue:
+		return ast.InternedTerm(true)
+	case fastjson.TypeFalse:
+		return ast.InternedTerm(false)
+	default:
+		return ast.NullTerm()
+	}
+}
+
+// object converts a Kubernetes object: without managedFields, and the values of
+// a Secret masked.
+func (c converter) object(v *fastjson.Value, secret bool) *ast.Term {
+	if v == nil || v.Type() != fastjson.TypeObject {
+		return c.value(v)
+	}
+	return c.members(v, func(key string, child *fastjson.Value) *ast.Term {
+		switch {
+		case key == "metadata" && child.Type() == fastjson.TypeObject:
+			return c.members(child, func(key string, child *fastjson.Value) *ast.Term {
+				switch {
+				case key == "managedFields":
+					return nil
+				case key == "annotations" && secret:
+					return c.eachMasked(child)
+				}
+				return c.value(child)
+			})
+		case secret && (key == "data" || key == "stringData"):
+			return c.eachMasked(child)
+		}
+		return c.value(child)
+	})
+}
+
+// members converts an object member by member; nil leaves one out.
+func (c converter) members(v *fastjson.Value, convert func(string, *fastjson.Value) *ast.Term) *ast.Term {
+	o := v.GetObject()
+	out := ast.NewObjectWithCapacity(o.Len())
+	o.Visit(func(raw []byte, child *fastjson.Value) {
+		key := string(raw)
+		if t := convert(key, child); t != nil {
+			out.Insert(ast.InternedTerm(key), t)
+		}
+	})
+	return ast.NewTerm(out)
+}
+
+func (c converter) eachMasked(v *fastjson.Value) *ast.Term {
+	if v.Type() != fastjson.TypeObject {
+		return c.masked(v)
+	}
+	return c.members(v, func(_ string, child *fastjson.Value) *ast.Term { return c.masked(child) })
+}
+
+// masked is the keyed hash of a value.
+func (c converter) masked(v *fastjson.Value) *ast.Term {
+	if v.Type() == fastjson.TypeString {
+		return ast.StringTerm(c.mask(v.GetStringBytes()))
+	}
+	return ast.StringTerm(c.mask(fieldset.Canonical(nil, v)))
+}

@@ -1,0 +1,366 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/tester"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+)
+
+const (
+	builtinKey = "builtin"
+	// internal starts the file names of modules that no source contains.
+	internal   = "mainstay:"
+	entryFile  = internal + "entry"
+	exceptions = "policies.exceptions"
+	// testTimeout bounds one test of a policy.
+	testTimeout = 5 * time.Second
+)
+
+// The two rule names of the contract.
+const (
+	kindException = "exception"
+	kindDeny      = "deny"
+)
+
+// source is a compiled Source. It is immutable but for its caches.
+type source struct {
+	Source
+	loaded Loaded
+	// needs and input are what the rules read.
+	needs []schema.GroupKind
+	input inputKeys
+
+	compiler *ast.Compiler
+	store    *cluster
+	// exceptions and denials are nil where the source has no such rule.
+	exceptions, denials *rego.PreparedEvalQuery
+	// packages with an exception rule, each for itself: what is asked when one
+	// of them fails.
+	packages []*packageQuery
+
+	mu       sync.Mutex
+	patterns map[string]fieldset.Pattern
+}
+
+type packageQuery struct {
+	name    string
+	prepare func() (rego.PreparedEvalQuery, error)
+}
+
+func (s *source) builtin() bool { return s.Key == builtinKey }
+
+// compile turns a Source into what Decide asks. Its error is a *LoadError or
+// the context's.
+func (e *Engine) compile(ctx context.Context, s Source) (*source, error) {
+	box := newSandbox()
+	texts := maps.Clone(s.Modules)
+	if len(s.Exceptions) > 0 {
+		text, err := CompileExceptions(s.Key, s.Exceptions)
+		if err != nil {
+			return nil, problems(err)
+		}
+		if texts == nil {
+			texts = map[string]string{}
+		}
+		texts[exceptions] = text
+	}
+	modules, err := parse(texts)
+	if err != nil {
+		return nil, err
+	}
+	lint := linter{box: box, builtin: s.Key == builtinKey}
+	if items := lint.parsed(modules); len(items) > 0 {
+		return nil, &LoadError{Items: items}
+	}
+	library, err := libraryModules()
+	if err != nil {
+		return nil, err
+	}
+	production := map[string]*ast.Module{entryFile: ast.MustParseModule("package mainstay.entry")}
+	for file, m := range modules {
+		if !testFile(file) {
+			production[file] = m
+		}
+	}
+	for file, m := range library {
+		if !strings.HasSuffix(file, "/testing.rego") {
+			production[file] = m
+		}
+	}
+	compiler := box.compiler().WithStageAfterID(ast.StageRemoveImports, ast.CompilerStageDefinition{
+		Name: "MainstayEntry", MetricName: "mainstay_entry", Stage: hoist,
+	})
+	if compiler.Compile(production); compiler.Failed() {
+		return nil, compileError(compiler.Errors)
+	}
+	out := &source{Source: s, compiler: compiler, store: e.cluster, patterns: map[string]fieldset.Pattern{}}
+	items := lint.compiled(compiler.Modules)
+	if len(items) > 0 {
+		return nil, &LoadError{Items: items}
+	}
+	out.needs, out.input = lint.needs, lint.input
+	out.loaded = Loaded{Rules: rules(modules), Digest: digest(texts)}
+	if out.loaded.Tests, err = runTests(ctx, box, modules, library); err != nil {
+		return nil, err
+	}
+	if err := out.prepareQueries(ctx); err != nil {
+		return nil, problems(err)
+	}
+	return out, nil
+}
+
+// parse reads modules, Rego v1 only, with their annotations.
+func parse(texts map[string]string) (map[string]*ast.Module, error) {
+	modules := make(map[string]*ast.Module, len(texts))
+	var items []Problem
+	for _, file := range slices.Sorted(maps.Keys(texts)) {
+		m, err := ast.ParseModuleWithOpts(file, texts[file], ast.ParserOptions{
+			RegoVersion: ast.RegoV1, ProcessAnnotation: true,
+		})
+		var list ast.Errors
+		switch {
+		case errors.As(err, &list):
+			items = append(items, astProblems(list)...)
+		case err != nil:
+			items = append(items, Problem{File: file, Message: err.Error()})
+		case m == nil:
+			// An empty file, or one with nothing but comments.
+		default:
+			modules[file] = m
+		}
+	}
+	if len(items) > 0 {
+		return nil, &LoadError{Items: items}
+	}
+	return modules, nil
+}
+
+func testFile(file string) bool { return strings.HasSuffix(file, "_test.rego") }
+
+// hoist copies every exception and deny into one package, as a set of
+// [package, file, row, value]. So one query asks all rules of a source, OPA's
+// index skips the rules that can't match, and each answer says which rule it
+// comes from. It runs when references are resolved and before rules are looked
+// up by name.
+func hoist(c *ast.Compiler) *ast.Error {
+	entry := c.Modules[entryFile]
+	for _, file := range slices.Sorted(maps.Keys(c.Modules)) {
+		if strings.HasPrefix(file, internal) {
+			continue
+		}
+		m := c.Modules[file]
+		name := packageName(m.Package)
+		for _, r := range m.Rules {
+			kind := r.Head.Name.String()
+			if !entryRule(r) || r.Head.Key == nil {
+				continue
+			}
+			row := r.Location.Row
+			r = r.Copy()
+			r.Module = entry
+			r.Head.Key = ast.ArrayTerm(ast.StringTerm(name+"."+kind), ast.StringTerm(file),
+				ast.IntNumberTerm(row), r.Head.Key).SetLocation(r.Head.Key.Location)
+			entry.Rules = append(entry.Rules, r)
+		}
+	}
+	return nil
+}
+
+// entryRule tells whether a rule is one of the contract's two sets.
+func entryRule(r *ast.Rule) bool {
+	if ref := r.Head.Ref(); len(ref) != 1 || r.Head.RuleKind() != ast.MultiValue {
+		return false
+	}
+	name := r.Head.Name.String()
+	return name == kindException || name == kindDeny
+}
+
+func packageName(p *ast.Package) string {
+	return strings.TrimPrefix(p.Path.String(), "data.")
+}
+
+// rules lists the entry rules with their titles, by file and line.
+func rules(modules map[string]*ast.Module) []RuleInfo {
+	var out []RuleInfo
+	for _, file := range slices.Sorted(maps.Keys(modules)) {
+		if testFile(file) {
+			continue
+		}
+		m := modules[file]
+		for _, r := range m.Rules {
+			if !entryRule(r) {
+				continue
+			}
+			info := RuleInfo{Name: packageName(m.Package) + "." + r.Head.Name.String(), Kind: r.Head.Name.String()}
+			for _, a := range r.Annotations {
+				info.Title = cmp.Or(info.Title, a.Title)
+			}
+			out = append(out, info)
+		}
+	}
+	return out
+}
+
+func digest(texts map[string]string) string {
+	h := sha256.New()
+	for _, file := range slices.Sorted(maps.Keys(texts)) {
+		fmt.Fprintf(h, "%d %s %d %s", len(file), file, len(texts[file]), texts[file])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// prepareQueries prepares one query for each kind of rule that there is.
+func (s *source) prepareQueries(ctx context.Context) error {
+	has := map[string]bool{}
+	for _, r := range s.compiler.Modules[entryFile].Rules {
+		has[r.Head.Name.String()] = true
+	}
+	for kind, query := range map[string]**rego.PreparedEvalQuery{kindException: &s.exceptions, kindDeny: &s.denials} {
+		if !has[kind] {
+			continue
+		}
+		prepared, err := s.prepare(ctx, ast.MustParseRef("data.mainstay.entry."+kind), false)
+		if err != nil {
+			return err
+		}
+		*query = &prepared
+	}
+	packages := map[string]ast.Ref{}
+	for file, m := range s.compiler.Modules {
+		if strings.HasPrefix(file, internal) {
+			continue
+		}
+		for _, r := range m.Rules {
+			if entryRule(r) && r.Head.Name.String() == kindException {
+				packages[packageName(m.Package)] = m.Package.Path.Append(ast.StringTerm(kindException))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		s.packages = append(s.packages, &packageQuery{name: name, prepare: sync.OnceValues(func() (rego.PreparedEvalQuery, error) {
+			// Prepared when first needed; the context of the request that needs
+			// it first must not decide about all others.
+			return s.prepare(context.WithoutCancel(ctx), packages[name], true)
+		})})
+	}
+	return nil
+}
+
+func (s *source) prepare(ctx context.Context, ref ast.Ref, strict bool) (rego.PreparedEvalQuery, error) {
+	return rego.New(
+		rego.ParsedQuery(ast.NewBody(ast.NewExpr(ast.NewTerm(ref)))),
+		rego.Compiler(s.compiler),
+		rego.Store(s.store),
+		rego.StrictBuiltinErrors(strict),
+		coversFunction(),
+		rego.GenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) { return t, nil }),
+	).PrepareForEval(ctx)
+}
+
+// runTests runs the test_ rules of *_test.rego files and counts them.
+func runTests(ctx context.Context, box *sandbox, modules, library map[string]*ast.Module) (int, error) {
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(modules)), testFile) {
+		return 0, nil
+	}
+	all := maps.Clone(library)
+	maps.Copy(all, modules)
+	compiler := box.compiler()
+	results, err := tester.NewRunner().
+		SetCompiler(compiler).
+		SetModules(all).
+		SetTimeout(testTimeout).
+		CapturePrintOutput(false).
+		RaiseBuiltinErrors(true).
+		SetParallel(1).
+		AddCustomBuiltins([]*tester.Builtin{coversForTests()}).
+		RunTests(ctx, nil)
+	if err != nil {
+		return 0, compileError(err)
+	}
+	count := 0
+	var items []Problem
+	for r := range results {
+		count++
+		if r.Skip || !r.Fail && r.Error == nil {
+			continue
+		}
+		items = append(items, testProblem(r))
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("run the tests of policies: %w", err)
+	}
+	slices.SortFunc(items, compareProblems)
+	if len(items) > 0 {
+		return 0, &LoadError{Items: items}
+	}
+	return count, nil
+}
+
+func testProblem(r *tester.Result) Problem {
+	p := Problem{Message: fmt.Sprintf("test %s.%s failed", strings.TrimPrefix(r.Package, "data."), r.Name)}
+	at := r.Location
+	switch {
+	case r.Error != nil:
+		p.Message += ": " + r.Error.Error()
+	case r.FailedAt != nil:
+		if r.FailedAt.Location != nil {
+			at = r.FailedAt.Location
+			p.Message += ": not true: " + strings.TrimSpace(string(at.Text))
+		}
+	}
+	if at != nil {
+		p.File, p.Row, p.Col = at.File, at.Row, at.Col
+	}
+	return p
+}
+
+func compareProblems(a, b Problem) int {
+	return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col), strings.Compare(a.Message, b.Message))
+}
+
+// compileError turns OPA's errors into a *LoadError.
+func compileError(err error) error {
+	var list ast.Errors
+	if errors.As(err, &list) {
+		return &LoadError{Items: astProblems(list)}
+	}
+	var one *ast.Error
+	if errors.As(err, &one) {
+		return &LoadError{Items: astProblems(ast.Errors{one})}
+	}
+	return problems(err)
+}
+
+func astProblems(list ast.Errors) []Problem {
+	var items []Problem
+	for _, err := range list {
+		p := Problem{Message: err.Message}
+		if err.Location != nil {
+			p.File, p.Row, p.Col = err.Location.File, err.Location.Row, err.Location.Col
+		}
+		// Rules are compiled twice, once where they stand and once in the entry.
+		if !slices.Contains(items, p) {
+			items = append(items, p)
+		}
+	}
+	slices.SortStableFunc(items, compareProblems)
+	return items
+}
