@@ -43,7 +43,7 @@ type clone struct {
 	parent, dir string
 	generation  int
 	store       *filesystem.Storage
-	// suspect is set by a snapshot that could not read one of its objects.
+	// suspect is set when an object cannot be read that should be there.
 	suspect atomic.Bool
 }
 
@@ -130,6 +130,7 @@ func (c *clone) remove() error {
 	return nil
 }
 
+// grown tells that the clone has too many packs.
 func (c *clone) grown() bool {
 	packs, err := c.store.ObjectPacks()
 	return err == nil && len(packs) >= maxPacks

@@ -86,12 +86,18 @@ func (r *httpsRemote) list(ctx context.Context) (*listing, error) {
 }
 
 func (r *httpsRemote) fetch(ctx context.Context, refs *listing, into *clone, want plumbing.Hash) error {
+	wants := []plumbing.Hash{want}
 	haves := into.haves()
-	if slices.Contains(haves, want) {
-		// An equal list of wants and haves would be an empty request.
-		haves = nil
+	// A server that knows nothing of shallow clones would take us to have the
+	// history of what we have, and leave out what is in it.
+	if refs.capabilities.Supports(capability.Shallow) && len(haves) > 0 && !slices.Contains(haves, want) {
+		err := r.upload(ctx, refs, into, request{wants: wants, haves: haves, depth: 1})
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		// Whatever it was, it is not needed to get on: ask for all.
 	}
-	return r.upload(ctx, refs, into, []plumbing.Hash{want}, haves, 1)
+	return r.upload(ctx, refs, into, request{wants: wants, depth: 1})
 }
 
 func (r *httpsRemote) fetchCommit(ctx context.Context, refs *listing, into *clone, commit plumbing.Hash) error {
@@ -106,7 +112,7 @@ func (r *httpsRemote) fetchCommit(ctx context.Context, refs *listing, into *clon
 	}
 	// The server gives out by name only. It must not be told what is here: it
 	// would leave out what it believes to be our history.
-	if err := r.upload(ctx, refs, into, tips, nil, 0); err != nil {
+	if err := r.upload(ctx, refs, into, request{wants: tips}); err != nil {
 		return err
 	}
 	if !into.has(commit) {
@@ -115,18 +121,33 @@ func (r *httpsRemote) fetchCommit(ctx context.Context, refs *listing, into *clon
 	return nil
 }
 
+// request is for one pack.
+type request struct {
+	wants, haves []plumbing.Hash
+	// depth is 0 for the whole history.
+	depth int
+}
+
 // upload asks for one pack and stores it.
-func (r *httpsRemote) upload(ctx context.Context, refs *listing, into *clone, wants, haves []plumbing.Hash, depth int) (err error) {
+func (r *httpsRemote) upload(ctx context.Context, refs *listing, into *clone, ask request) (err error) {
 	req := packp.NewUploadPackRequestFromCapabilities(refs.capabilities)
-	req.Wants, req.Haves = wants, haves
-	if depth > 0 && refs.capabilities.Supports(capability.Shallow) {
-		req.Depth, req.Shallows = packp.DepthCommits(depth), haves
-		if err := req.Capabilities.Set(capability.Shallow); err != nil {
-			return err
-		}
+	req.Wants, req.Haves = ask.wants, ask.haves
+	options := map[capability.Capability]bool{
+		capability.NoProgress: refs.capabilities.Supports(capability.NoProgress),
+		// go-git hides that the server offers it, as its own Fetch cannot read
+		// a thin pack. But only then does a server leave out what is in the
+		// haves, when the history between is not transferred.
+		capability.ThinPack: len(ask.haves) > 0,
 	}
-	if refs.capabilities.Supports(capability.NoProgress) {
-		if err := req.Capabilities.Set(capability.NoProgress); err != nil {
+	if ask.depth > 0 && refs.capabilities.Supports(capability.Shallow) {
+		req.Depth, req.Shallows = packp.DepthCommits(ask.depth), ask.haves
+		options[capability.Shallow] = true
+	}
+	for option, on := range options {
+		if !on {
+			continue
+		}
+		if err := req.Capabilities.Set(option); err != nil {
 			return err
 		}
 	}
@@ -140,7 +161,13 @@ func (r *httpsRemote) upload(ctx context.Context, refs *listing, into *clone, wa
 		return err
 	}
 	defer func() { err = errors.Join(err, answer.Close()) }()
-	if err := packfile.WritePackfileToObjectStorage(into.store, demultiplex(req.Capabilities, answer)); err != nil {
+	pack := demultiplex(req.Capabilities, answer)
+	if len(ask.haves) > 0 {
+		err = storeThin(into.store, pack)
+	} else {
+		err = packfile.WritePackfileToObjectStorage(into.store, pack)
+	}
+	if err != nil {
 		return fmt.Errorf("receive the pack: %w", err)
 	}
 	return nil

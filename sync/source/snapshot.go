@@ -55,7 +55,7 @@ var ErrSymlink = errors.New("is a symbolic link, which Mainstay does not follow:
 type tree struct {
 	time time.Time
 	root plumbing.Hash
-	// suspect is the clone's: it is verified before it is used again.
+	// suspect is the clone's: it is not fetched into again.
 	suspect *atomic.Bool
 
 	// mu guards the store, which is not safe for concurrent use.

@@ -112,10 +112,7 @@ func (s *Store) fetch(ctx context.Context, t *target, last string) (Snapshot, er
 	var f *failure
 	if err != nil && !errors.As(err, &f) {
 		// What was written there whole cannot be read any more: start anew.
-		if err := repo.clone.remove(); err != nil {
-			return Snapshot{}, err
-		}
-		repo.clone = nil
+		repo.clone.suspect.Store(true)
 		if err := s.open(repo, t.key()); err != nil {
 			return Snapshot{}, err
 		}
@@ -169,19 +166,20 @@ func (s *Store) repository(t *target) (*repository, error) {
 	return repo, nil
 }
 
-// open makes repo.clone usable and starts a new one when the old has grown to
-// too many packs. The one before is kept, for snapshots that still read it.
+// open makes repo.clone usable, and starts a new one when the old has grown to
+// too many packs or turned out to be damaged. The one before is kept, for
+// snapshots that still read it.
 func (s *Store) open(repo *repository, key string) error {
 	dir := filepath.Join(s.dir, key)
 	now := time.Now()
-	if repo.clone == nil || repo.clone.suspect.Load() {
+	if repo.clone == nil {
 		c, err := openClone(dir)
 		if err != nil {
 			return err
 		}
 		repo.clone = c
 	}
-	if repo.clone.grown() {
+	if repo.clone.grown() || repo.clone.suspect.Load() {
 		c, err := repo.clone.next()
 		if err != nil {
 			return err
