@@ -27,10 +27,10 @@ type Record struct {
 
 // Index finds the record of an object. It is safe for concurrent use.
 type Index struct {
-	mu      sync.RWMutex
-	syncs   map[types.NamespacedName]*Sync
-	bySync  map[types.NamespacedName]map[ID]*Record
-	byID    map[ID]*Record
+	mu     sync.RWMutex
+	syncs  map[types.NamespacedName]*Sync
+	bySync map[types.NamespacedName]map[ID]*Record
+	byID   map[ID]*Record
 	// kinds knows the kind of each resource that was ever declared.
 	kinds   map[schema.GroupResource]string
 	changed chan struct{}
