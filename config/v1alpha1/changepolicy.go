@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -68,4 +70,10 @@ type RuleStatus struct {
 	// Title from the rule's metadata.
 	// +optional
 	Title string `json:"title,omitempty"`
+}
+
+// GitSyncOfPolicy is the name of the GitSync from whose repository the
+// ChangePolicy of that name comes.
+func GitSyncOfPolicy(name string) (string, bool) {
+	return strings.CutPrefix(name, GitSyncPolicyPrefix)
 }

@@ -16,6 +16,12 @@ const (
 	// RequestedAtAnnotation on a GitSync asks for a sync now: any new value.
 	RequestedAtAnnotation = "mainstay.dev/requested-at"
 
+	// FromLabel on a ChangePolicy names the GitSync from whose repository it
+	// comes. Mainstay alone writes such a ChangePolicy; its name is
+	// GitSyncPolicyPrefix and the GitSync's.
+	FromLabel           = "mainstay.dev/from"
+	GitSyncPolicyPrefix = "gitsync-"
+
 	// OffConfigMap is the name of the ConfigMap in Mainstay's namespace that
 	// turns enforcement off everywhere, for the time its data say.
 	OffConfigMap = "mainstay-off"

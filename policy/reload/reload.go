@@ -1,0 +1,178 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+)
+
+// Loader compiles, tests and swaps policies. policy.Engine does.
+type Loader interface {
+	Load(ctx context.Context, s policy.Source) (policy.Loaded, error)
+	Unload(key string)
+}
+
+// Options are all required.
+type Options struct {
+	// Client reads ChangePolicies and writes their status, uncached.
+	Client client.Client
+	Loader Loader
+	Events events.EventRecorder
+	// Namespace of Mainstay: its ChangePolicies judge every namespace.
+	Namespace string
+	// Leader tells whether this replica writes status.
+	Leader func() bool
+}
+
+// Reloader loads ChangePolicies.
+type Reloader struct {
+	o Options
+}
+
+var _ reconcile.Reconciler = (*Reloader)(nil)
+
+// New checks the options.
+func New(o Options) (*Reloader, error) {
+	switch {
+	case o.Client == nil:
+		return nil, errors.New("reload: Options.Client is required")
+	case o.Loader == nil:
+		return nil, errors.New("reload: Options.Loader is required")
+	case o.Events == nil:
+		return nil, errors.New("reload: Options.Events is required")
+	case o.Namespace == "":
+		return nil, errors.New("reload: Options.Namespace is required")
+	case o.Leader == nil:
+		return nil, errors.New("reload: Options.Leader is required")
+	}
+	return &Reloader{o}, nil
+}
+
+// LoadAll loads every ChangePolicy that is good. One that is not is reported
+// where it belongs, in its status, and keeps no replica from starting: without
+// its exceptions more is refused, never less.
+func (r *Reloader) LoadAll(ctx context.Context) error {
+	var list v1alpha1.ChangePolicyList
+	if err := r.o.Client.List(ctx, &list); err != nil {
+		return fmt.Errorf("list change policies: %w", err)
+	}
+	for i := range list.Items {
+		if _, err := r.o.Loader.Load(ctx, r.source(&list.Items[i])); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "change policy not loaded",
+				"namespace", list.Items[i].Namespace, "name", list.Items[i].Name)
+		}
+	}
+	return nil
+}
+
+// Reconcile loads one ChangePolicy after a change.
+func (r *Reloader) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	cp := new(v1alpha1.ChangePolicy)
+	err := r.o.Client.Get(ctx, req.NamespacedName, cp)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.o.Loader.Unload(policy.ChangePolicySource(req.NamespacedName))
+		if sync, ok := gitSync(req.NamespacedName); ok {
+			r.o.Loader.Unload(policy.GitSyncSource(sync))
+		}
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("get change policy %s: %w", req.NamespacedName, err)
+	}
+	loaded, loadErr := r.o.Loader.Load(ctx, r.source(cp))
+	if !r.o.Leader() {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{}, r.report(ctx, cp, loaded, loadErr)
+}
+
+// source says whom a ChangePolicy judges. One that comes from a GitSync's
+// repository judges that GitSync's objects; another one the objects of its
+// namespace, or all of them where that is Mainstay's own.
+func (r *Reloader) source(cp *v1alpha1.ChangePolicy) policy.Source {
+	key := client.ObjectKeyFromObject(cp)
+	if sync, ok := gitSync(key); ok && cp.Labels[v1alpha1.FromLabel] == sync.Name {
+		return policy.Source{Key: policy.GitSyncSource(sync), Sync: &sync, Modules: cp.Spec.Modules}
+	}
+	s := policy.Source{Key: policy.ChangePolicySource(key), Modules: cp.Spec.Modules}
+	if cp.Namespace != r.o.Namespace {
+		s.Namespace = cp.Namespace
+	}
+	return s
+}
+
+// gitSync is the GitSync that a ChangePolicy comes from, by its name: one that
+// was deleted has no labels to tell.
+func gitSync(key types.NamespacedName) (types.NamespacedName, bool) {
+	name, ok := v1alpha1.GitSyncOfPolicy(key.Name)
+	return types.NamespacedName{Namespace: key.Namespace, Name: name}, ok
+}
+
+func (r *Reloader) report(ctx context.Context, cp *v1alpha1.ChangePolicy, loaded policy.Loaded, loadErr error) error {
+	before := cp.DeepCopy()
+	cp.Status.ObservedGeneration = cp.Generation
+	condition := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Loaded",
+		Message:            fmt.Sprintf("%d rules in force, %d tests passed", len(loaded.Rules), loaded.Tests),
+		ObservedGeneration: cp.Generation,
+	}
+	if loadErr != nil {
+		condition.Status, condition.Reason = metav1.ConditionFalse, "LoadFailed"
+		condition.Message = loadErr.Error() + "\nthe last good set stays in force"
+	} else {
+		cp.Status.Rules = nil
+		for _, rule := range loaded.Rules {
+			cp.Status.Rules = append(cp.Status.Rules, v1alpha1.RuleStatus{Name: rule.Name, Title: rule.Title})
+		}
+	}
+	if len(condition.Message) > 4096 {
+		condition.Message = condition.Message[:4096]
+	}
+	meta.SetStatusCondition(&cp.Status.Conditions, condition)
+	if equality.Semantic.DeepEqual(before.Status, cp.Status) {
+		return nil
+	}
+	if loadErr != nil {
+		note := loadErr.Error()
+		r.o.Events.Eventf(cp, nil, corev1.EventTypeWarning, "LoadFailed", "Load", "%s", note[:min(len(note), 1000)])
+	}
+	if err := r.o.Client.Status().Patch(ctx, cp, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write status of change policy %s/%s: %w", cp.Namespace, cp.Name, err)
+	}
+	return nil
+}
+
+// SetupWithManager has Reconcile called for every change of a ChangePolicy's
+// modules, in every replica.
+func (r *Reloader) SetupWithManager(mgr ctrl.Manager) error {
+	everywhere := false
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("changepolicy").
+		For(&v1alpha1.ChangePolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(controller.Options{NeedLeaderElection: &everywhere}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("set up the changepolicy controller: %w", err)
+	}
+	return nil
+}

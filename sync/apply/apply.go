@@ -1,0 +1,221 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/valyala/fastjson"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// Options are all required.
+type Options struct {
+	// Client talks to the API server in raw JSON. Its own rate limit should be
+	// off: the API server's priority and fairness limits fairly.
+	Client rest.Interface
+}
+
+// Applier writes objects. It is safe for concurrent use.
+type Applier struct {
+	client rest.Interface
+}
+
+// New checks the options.
+func New(o Options) (*Applier, error) {
+	if o.Client == nil {
+		return nil, errors.New("apply: Options.Client is required")
+	}
+	return &Applier{o.Client}, nil
+}
+
+// Target is where an object is in the API.
+type Target struct {
+	Resource        schema.GroupVersionResource
+	Namespace, Name string
+}
+
+// TargetOf an entry.
+func TargetOf(e *ownership.Entry) Target {
+	return Target{Resource: e.GVR(), Namespace: e.Namespace, Name: e.Name}
+}
+
+func (t Target) path() string {
+	path := "/apis/" + t.Resource.Group + "/" + t.Resource.Version
+	if t.Resource.Group == "" {
+		path = "/api/" + t.Resource.Version
+	}
+	if t.Namespace != "" {
+		path += "/namespaces/" + url.PathEscape(t.Namespace)
+	}
+	return path + "/" + t.Resource.Resource + "/" + url.PathEscape(t.Name)
+}
+
+// Write says how an object is applied.
+type Write struct {
+	// DryRun asks what would be.
+	DryRun bool
+	// ResourceVersion that was judged; another one in the cluster is a
+	// conflict. Empty: whatever is there.
+	ResourceVersion string
+}
+
+// Apply is the one function that writes an object: a full, forced server-side
+// apply of desired. Errors are the API server's own.
+func (a *Applier) Apply(ctx context.Context, t Target, desired []byte, w Write) (*Answer, error) {
+	if w.ResourceVersion != "" {
+		var err error
+		if desired, err = withResourceVersion(desired, w.ResourceVersion); err != nil {
+			return nil, err
+		}
+	}
+	request := a.client.Patch(types.ApplyPatchType).AbsPath(t.path()).
+		Param("fieldManager", v1alpha1.FieldManager).
+		Param("force", "true").
+		Body(desired)
+	if w.DryRun {
+		request = request.Param("dryRun", metav1.DryRunAll)
+	}
+	raw, err := request.Do(ctx).Raw()
+	if err != nil {
+		return nil, explain(raw, err)
+	}
+	return newAnswer(raw)
+}
+
+// Get reads an object as it is.
+func (a *Applier) Get(ctx context.Context, t Target) ([]byte, error) {
+	raw, err := a.client.Get().AbsPath(t.path()).Do(ctx).Raw()
+	if err != nil {
+		return nil, explain(raw, err)
+	}
+	return raw, nil
+}
+
+// Delete deletes the object with that uid (any, where it is empty) in the
+// background. An object that is gone already is not an error.
+func (a *Applier) Delete(ctx context.Context, t Target, uid types.UID) error {
+	policy := metav1.DeletePropagationBackground
+	options := metav1.DeleteOptions{PropagationPolicy: &policy}
+	options.APIVersion, options.Kind = "v1", "DeleteOptions"
+	if uid != "" {
+		options.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	body, err := json.Marshal(options)
+	if err != nil {
+		return fmt.Errorf("encode delete options: %w", err)
+	}
+	raw, err := a.client.Delete().AbsPath(t.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
+	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// Restore puts the fields that git does not set back to what the baseline has:
+// server-side apply alone would leave them to whoever wrote them. live is the
+// object that was judged; another one in the cluster is a conflict.
+func (a *Applier) Restore(ctx context.Context, t Target, live []byte, fields []Undeclared) error {
+	object, err := fastjson.ParseBytes(live)
+	if err != nil {
+		return fmt.Errorf("parse live object: %w", err)
+	}
+	patch, err := restorePatch(object, fields)
+	if err != nil {
+		return err
+	}
+	raw, err := a.client.Patch(types.JSONPatchType).AbsPath(t.path()).
+		Param("fieldManager", v1alpha1.FieldManager).
+		Body(patch).Do(ctx).Raw()
+	return explain(raw, err)
+}
+
+// Unlabel takes the ownership label off an object, so that it is no longer
+// held. An object that is gone is not an error.
+func (a *Applier) Unlabel(ctx context.Context, t Target) error {
+	patch := []byte(`{"metadata":{"labels":{"` + v1alpha1.SyncLabel + `":null}}}`)
+	raw, err := a.client.Patch(types.MergePatchType).AbsPath(t.path()).
+		Param("fieldManager", v1alpha1.FieldManager).
+		Body(patch).Do(ctx).Raw()
+	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// Undeclared is a field that git does not set, and the value to put back; nil
+// removes it.
+type Undeclared struct {
+	Path  fieldset.Path
+	Value *fastjson.Value
+}
+
+type patchOp struct {
+	Op    string          `json:"op"`
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value,omitempty"`
+}
+
+func restorePatch(object *fastjson.Value, fields []Undeclared) ([]byte, error) {
+	version, err := json.Marshal(string(object.GetStringBytes("metadata", "resourceVersion")))
+	if err != nil {
+		return nil, fmt.Errorf("encode resourceVersion: %w", err)
+	}
+	ops := []patchOp{{Op: "test", Path: "/metadata/resourceVersion", Value: version}}
+	// From the end, so that an index in a list stays right while others go.
+	for i := len(fields) - 1; i >= 0; i-- {
+		f := fields[i]
+		pointer, there := fieldset.Pointer(object, f.Path)
+		switch {
+		case there && f.Value == nil:
+			ops = append(ops, patchOp{Op: "remove", Path: pointer})
+		case there:
+			ops = append(ops, patchOp{Op: "replace", Path: pointer, Value: f.Value.MarshalTo(nil)})
+		case f.Value != nil:
+			parent, ok := fieldset.Pointer(object, f.Path[:len(f.Path)-1])
+			last := f.Path[len(f.Path)-1]
+			if !ok || last.Field == "" {
+				continue // what held it is gone as well: nothing to put it into
+			}
+			ops = append(ops, patchOp{Op: "add", Path: parent + "/" + fieldset.EscapePointer(last.Field), Value: f.Value.MarshalTo(nil)})
+		}
+	}
+	return json.Marshal(ops)
+}
+
+func withResourceVersion(desired []byte, version string) ([]byte, error) {
+	var arena fastjson.Arena
+	v, err := fastjson.ParseBytes(desired)
+	if err != nil {
+		return nil, fmt.Errorf("parse desired object: %w", err)
+	}
+	v.Get("metadata").Set("resourceVersion", arena.NewString(version))
+	return v.MarshalTo(nil), nil
+}
+
+// explain turns the API server's Status into its typed error: with raw bodies
+// the client does not.
+func explain(raw []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	var status metav1.Status
+	if json.Unmarshal(raw, &status) == nil && status.Kind == "Status" && status.Code >= http.StatusBadRequest {
+		return &apierrors.StatusError{ErrStatus: status}
+	}
+	return err
+}

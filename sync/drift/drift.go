@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package drift
+
+import (
+	"fmt"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// Between returns the fields of a live object that git does not say, each with
+// the field manager that wrote it as a hint. Nothing is returned for a field
+// that git does not set and that nobody claims to have set: the API server
+// chose its value.
+//
+// The record must have been applied. Unreadable field sets or baselines are an
+// error, never an empty answer.
+func Between(live *fastjson.Value, record *ownership.Record) ([]policy.Field, error) {
+	if record.Applied == nil {
+		return nil, fmt.Errorf("%s was never applied", record.ID)
+	}
+	baseline, err := fastjson.ParseBytes(record.Applied.Baseline)
+	if err != nil {
+		return nil, fmt.Errorf("parse baseline of %s: %w", record.ID, err)
+	}
+	var managers []fieldset.Manager
+	var managersErr error
+	read := false
+	written := func() []fieldset.Manager {
+		if !read {
+			read = true
+			managers, managersErr = fieldset.Managers(live)
+		}
+		return managers
+	}
+	differences := fieldset.Compare(baseline, live, record.AppliedSet, func() *fieldset.Set {
+		var sets []*fieldset.Set
+		for _, m := range written() {
+			sets = append(sets, m.Fields)
+		}
+		return fieldset.Union(sets...)
+	})
+	fields := policy.Fields(differences, record)
+	kept := fields[:0]
+	for _, f := range fields {
+		f.Manager = writer(written(), f.Path)
+		if f.Declared || f.Manager != "" {
+			kept = append(kept, f)
+		}
+	}
+	if managersErr != nil {
+		return nil, fmt.Errorf("%s: %w", record.ID, managersErr)
+	}
+	return kept, nil
+}
+
+// writer names the manager, other than Mainstay, that owns the field at path.
+func writer(managers []fieldset.Manager, path fieldset.Path) string {
+	for _, m := range managers {
+		if m.Name == v1alpha1.FieldManager && m.Operation == "Apply" {
+			continue
+		}
+		if m.Fields.Touches(path) {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+// Action is what is to be done about a drifted object.
+type Action string
+
+// The actions.
+const (
+	// Nothing: the object is as git says, or is not ours to judge now.
+	Nothing Action = "Nothing"
+	// LetStand: an exception or a permit covers the difference.
+	LetStand Action = "LetStand"
+	// Record: the mode does not enforce; the difference is only recorded.
+	Record Action = "Record"
+	// Revert: write what git says.
+	Revert Action = "Revert"
+	// Recreate: the object is missing and has to be created.
+	Recreate Action = "Recreate"
+)
+
+// Plan says what to do about a change that was found and judged.
+func Plan(change *policy.Change, decision policy.Decision) Action {
+	switch {
+	case decision.Verdict == policy.Permit:
+		return LetStand // a policy or a permit covers it
+	case change.Mode() != v1alpha1.ModeEnforce:
+		return Record // Audit and Warn apply git, but undo nothing
+	case change.Operation == policy.Delete:
+		return Recreate // git declares it, and it is gone
+	default:
+		return Revert
+	}
+}
