@@ -1,0 +1,295 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/render"
+)
+
+// attempt is one try to bring a revision into the cluster. entries is the
+// inventory as it will be; each step replaces entries, it never changes one.
+type attempt struct {
+	sync     ownership.Sync
+	revision ownership.Revision
+	prune    bool
+	// before is the inventory at the start.
+	before  map[ownership.ID]*ownership.Entry
+	entries map[ownership.ID]*ownership.Entry
+	// planned are the changed objects by identity.
+	planned map[ownership.ID]*planned
+	// leaving are declared by the inventory but no longer by git.
+	leaving []ownership.ID
+	// persisted tells that the cluster's inventory knows of this attempt.
+	persisted bool
+
+	applied, pruned int
+}
+
+// planned is a changed object between its dry-run and its apply.
+type planned struct {
+	carry []carried
+	// version of the live object that was judged; empty if there was none.
+	version string
+}
+
+// stage is a part of an attempt: what has to exist first, then the rest.
+type stage int
+
+const (
+	stageFoundations stage = iota // namespaces and CRDs
+	stageRest
+)
+
+func (*attempt) stages() []stage { return []stage{stageFoundations, stageRest} }
+
+func stageOf(id ownership.ID) stage {
+	if foundation(id) {
+		return stageFoundations
+	}
+	return stageRest
+}
+
+func foundation(id ownership.ID) bool {
+	return id.Group == "" && id.Kind == "Namespace" ||
+		id.Group == "apiextensions.k8s.io" && id.Kind == "CustomResourceDefinition"
+}
+
+// changed are the planned objects of a stage, in a stable order.
+func (a *attempt) changed(s stage) []ownership.ID {
+	var ids []ownership.ID
+	for id := range a.planned {
+		if stageOf(id) == s {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(x, y ownership.ID) int { return strings.Compare(x.String(), y.String()) })
+	return ids
+}
+
+// attempt compares the rendered objects with the inventory. Nothing is written.
+func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object) (*attempt, error) {
+	key := client.ObjectKeyFromObject(gs)
+	a := &attempt{
+		revision: revision,
+		prune:    gs.Spec.Prune == nil || *gs.Spec.Prune,
+		before:   l.Index.Entries(key),
+		entries:  map[ownership.ID]*ownership.Entry{},
+		planned:  map[ownership.ID]*planned{},
+	}
+	a.sync = ownership.Sync{
+		Namespace: gs.Namespace, Name: gs.Name, Labels: gs.Labels,
+		Mode: gs.Spec.Enforcement.Mode, Undeclared: gs.Spec.Enforcement.Undeclared, Contact: gs.Spec.Contact,
+		URL: gs.Spec.Source.URL, WebURL: gs.Spec.Source.WebURL,
+	}
+	if a.sync.Undeclared == "" {
+		a.sync.Undeclared = v1alpha1.UndeclaredRejectPeople
+	}
+	if known, ok := l.Index.Sync(key); ok {
+		a.sync.Applied, a.sync.Generation = known.Applied, known.Generation
+	}
+	if len(objects) == 0 && len(a.before) > 0 {
+		return nil, &failure{"EmptyRender", fmt.Errorf(
+			"%s declares nothing under %s, where %d objects are held: nothing is pruned; delete the GitSync to let them go",
+			revision.Name, gs.Spec.Source.Path, len(a.before))}
+	}
+	kinds := newKinds(l.Mapper, objects)
+	var problems []error
+	for i := range objects {
+		if err := a.add(&objects[i], kinds, l.Index); err != nil {
+			problems = append(problems, fmt.Errorf("%s:%d: %w", objects[i].File, objects[i].Line, err))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, limited("Invalid", problems)
+	}
+	for id, e := range a.before {
+		if a.entries[id] == nil {
+			a.leaving = append(a.leaving, id)
+			a.entries[id] = e
+		}
+	}
+	return a, nil
+}
+
+// add puts one rendered object into the attempt.
+func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) error {
+	resource, err := kinds.resource(o)
+	if err != nil {
+		return err
+	}
+	if r, ok := index.Lookup(o.ID); ok && r.Sync.Key() != a.sync.Key() {
+		content := r.Current()
+		return &failure{"Conflict", fmt.Errorf("%s is declared already by GitSync %s at %s:%d: remove it from one of the two",
+			o.ID, r.Sync.Key(), content.File, content.Line)}
+	}
+	object := o.DeepCopy()
+	labels := object.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[v1alpha1.SyncLabel] = ownership.LabelValue(a.sync.Key(), o.ID)
+	object.SetLabels(labels)
+	desired, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", o.ID, err)
+	}
+	sum := sha256.Sum256(desired)
+	content := &ownership.Content{
+		Revision: a.revision, File: o.File, Line: o.Line,
+		Digest: hex.EncodeToString(sum[:]), Desired: desired,
+	}
+	old := a.before[o.ID]
+	if old != nil && !old.Pruning && old.Applied != nil && old.Attempted == nil &&
+		old.Applied.Digest == content.Digest && old.Version == o.GroupVersionKind().Version {
+		if old.Applied.File == o.File && old.Applied.Line == o.Line {
+			a.entries[o.ID] = old
+			return nil
+		}
+		// The object only moved within the repository.
+		moved := *old.Applied
+		moved.File, moved.Line = o.File, o.Line
+		entry := *old
+		entry.Applied = &moved
+		a.entries[o.ID] = &entry
+		return nil
+	}
+	entry := &ownership.Entry{
+		ID: o.ID, Version: o.GroupVersionKind().Version, Resource: resource, Attempted: content,
+	}
+	if old != nil && old.Version == entry.Version {
+		entry.Applied = old.Applied
+	}
+	a.entries[o.ID] = entry
+	a.planned[o.ID] = &planned{}
+	return nil
+}
+
+// all are the entries to save.
+func (a *attempt) all() []*ownership.Entry {
+	return slices.Collect(maps.Values(a.entries))
+}
+
+// unchanged tells that the cluster's inventory says all of this already.
+func (a *attempt) unchanged(index *ownership.Index) bool {
+	known, ok := index.Sync(a.sync.Key())
+	if !ok || !maps.Equal(a.before, a.entries) {
+		return false
+	}
+	x, y := *known, a.sync
+	x.Generation, y.Generation = 0, 0
+	xs, errX := json.Marshal(x)
+	ys, errY := json.Marshal(y)
+	return errX == nil && errY == nil && string(xs) == string(ys)
+}
+
+// kinds resolves kinds that the API server serves or that the commit brings.
+type kinds struct {
+	mapper  meta.RESTMapper
+	brought map[schema.GroupKind]broughtKind
+}
+
+type broughtKind struct {
+	resource   string
+	namespaced bool
+	versions   map[string]bool
+	file       string
+}
+
+func newKinds(mapper meta.RESTMapper, objects []render.Object) *kinds {
+	k := &kinds{mapper: mapper, brought: map[schema.GroupKind]broughtKind{}}
+	for i := range objects {
+		o := &objects[i]
+		if o.ID.Group != "apiextensions.k8s.io" || o.ID.Kind != "CustomResourceDefinition" {
+			continue
+		}
+		group := text(o.Object, "spec", "group")
+		kind := text(o.Object, "spec", "names", "kind")
+		b := broughtKind{
+			resource:   text(o.Object, "spec", "names", "plural"),
+			namespaced: text(o.Object, "spec", "scope") == "Namespaced",
+			versions:   map[string]bool{}, file: o.File,
+		}
+		if versions, ok, err := unstructured.NestedSlice(o.Object, "spec", "versions"); ok && err == nil {
+			for _, v := range versions {
+				if m, ok := v.(map[string]any); ok && m["served"] == true {
+					b.versions[text(m, "name")] = true
+				}
+			}
+		}
+		k.brought[schema.GroupKind{Group: group, Kind: kind}] = b
+	}
+	return k
+}
+
+// text is the string at a path, empty where there is none.
+func text(object map[string]any, path ...string) string {
+	s, ok, err := unstructured.NestedString(object, path...)
+	if !ok || err != nil {
+		return ""
+	}
+	return s
+}
+
+// resource of an object; it also checks that the object has a namespace
+// exactly if its kind wants one.
+func (k *kinds) resource(o *render.Object) (string, error) {
+	gvk := o.GroupVersionKind()
+	var resource string
+	var namespaced bool
+	b, brought := k.brought[gvk.GroupKind()]
+	if brought && b.versions[gvk.Version] {
+		resource, namespaced = b.resource, b.namespaced
+	} else {
+		mapping, err := k.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+		switch {
+		case meta.IsNoMatchError(err):
+			return "", &failure{"KindNotInstalled", fmt.Errorf(
+				"kind %s in %s is not installed in this cluster: install its CustomResourceDefinition first, or put it into this repository", gvk.Kind, gvk.GroupVersion())}
+		case err != nil:
+			return "", &failure{"KindNotInstalled", fmt.Errorf("find kind %s in %s: %w", gvk.Kind, gvk.GroupVersion(), err)}
+		}
+		resource, namespaced = mapping.Resource.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace
+	}
+	switch {
+	case namespaced && o.ID.Namespace == "":
+		return "", fmt.Errorf("%s has no metadata.namespace: write one, Mainstay does not guess it", o.ID)
+	case !namespaced && o.ID.Namespace != "":
+		return "", fmt.Errorf("%s has a metadata.namespace, but its kind has none: remove it", o.ID)
+	}
+	return resource, nil
+}
+
+// limited joins at most 20 problems. The reason is that of the first with one.
+func limited(reason string, problems []error) error {
+	for _, p := range problems {
+		var f *failure
+		if errors.As(p, &f) {
+			reason = f.reason
+			break
+		}
+	}
+	if n := len(problems) - 20; n > 0 {
+		problems = append(problems[:20:20], fmt.Errorf("… and %d more", n))
+	}
+	return &failure{reason, errors.Join(problems...)}
+}
+
+func targetOf(e *ownership.Entry) apply.Target { return apply.TargetOf(e) }

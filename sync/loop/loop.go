@@ -1,0 +1,317 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/policy/permit"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/inventory"
+	"github.com/mainstay-gitops/mainstay/sync/source"
+	"github.com/mainstay-gitops/mainstay/sync/watch"
+)
+
+// Judge decides about drift. policy.Engine does.
+type Judge interface {
+	Decide(ctx context.Context, change *policy.Change) policy.Decision
+}
+
+// Policies compiles, tests and swaps a GitSync's policies. policy.Engine does.
+type Policies interface {
+	Load(ctx context.Context, s policy.Source) (policy.Loaded, error)
+	Unload(key string)
+}
+
+// Permits finds the sealed record of a value that was permitted.
+type Permits interface {
+	Find(uid types.UID, path, value string) (permit.Permit, bool)
+}
+
+// Recorder records what the guard found and did.
+type Recorder interface {
+	Record(change *policy.Change, decision policy.Decision)
+	// Counts of the last 24 hours for a GitSync.
+	Refused24h(sync types.NamespacedName) int32
+}
+
+// Registration is the webhook's configuration.
+type Registration interface {
+	// Ensure covers every declared resource before its first object is written.
+	Ensure(ctx context.Context) error
+	// State says whether the API server refuses without Mainstay: Fail, Ignore
+	// or Off, and why.
+	State() (mode, message string)
+}
+
+// Off is the way out: while it is in force, nothing is written.
+type Off interface {
+	State(now time.Time) (active bool, reason string, until time.Time)
+}
+
+// Deps are what the loop works with. All are required.
+type Deps struct {
+	// Client reads and writes, uncached. Cache serves GitSyncs and Secrets.
+	Client client.Client
+	// Config and HTTPClient reach the API server for watches and raw writes.
+	Config     *rest.Config
+	HTTPClient *http.Client
+	Mapper     meta.RESTMapper
+
+	Index        *ownership.Index
+	Inventory    *inventory.Store
+	Source       *source.Store
+	Applier      *apply.Applier
+	Policies     Policies
+	Judge        Judge
+	Permits      Permits
+	Recorder     Recorder
+	Registration Registration
+	Off          Off
+	Events       events.EventRecorder
+	Registerer   prometheus.Registerer
+	// Mask is the keyed hash of values, the one that permits carry.
+	Mask func([]byte) string
+	// Await returns when policies, permits and what policies read are known:
+	// nothing is judged or applied before.
+	Await func(ctx context.Context) error
+}
+
+// Options of the loop.
+type Options struct {
+	// Namespace of Mainstay. Required.
+	Namespace string
+	// Parallelism of dry-runs and applies. Default 32.
+	Parallelism int
+	// Workers that compare and revert. Default 8.
+	Workers int
+}
+
+// Loop is the sync loop. It needs leadership.
+type Loop struct {
+	Deps
+	o       Options
+	metrics *metrics
+	guard   *guard
+	watcher *watch.Watcher
+
+	mu sync.Mutex
+	// passes hold what the last pass over each GitSync left behind.
+	passes map[types.NamespacedName]*pass
+	ready  chan struct{}
+}
+
+// pass is the memory of a GitSync between two looks at its repository.
+type pass struct {
+	// mu is held while the inventory of this GitSync is being changed.
+	mu sync.Mutex
+	// commit and generation that were brought in without an error.
+	commit     string
+	generation int64
+	// policies tells what the last look at the policy folders gave.
+	policies policiesResult
+	// failures in a row; the next try is not before notBefore.
+	failures  int
+	notBefore time.Time
+	// failed is the commit that failed last, and said the message of its Event.
+	failed, said string
+	// request is the value of the requested-at annotation that was handled.
+	request string
+	// pruning tells that deleted objects are still going away.
+	pruning bool
+}
+
+// New checks the options and makes a Loop that Start runs.
+func New(d Deps, o Options) (*Loop, error) {
+	for name, missing := range map[string]bool{
+		"Client": d.Client == nil, "Config": d.Config == nil, "HTTPClient": d.HTTPClient == nil,
+		"Mapper": d.Mapper == nil, "Index": d.Index == nil, "Inventory": d.Inventory == nil,
+		"Source": d.Source == nil, "Applier": d.Applier == nil, "Policies": d.Policies == nil,
+		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Recorder": d.Recorder == nil,
+		"Registration": d.Registration == nil, "Off": d.Off == nil, "Events": d.Events == nil,
+		"Mask": d.Mask == nil, "Await": d.Await == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("loop: Deps.%s is required", name)
+		}
+	}
+	if o.Namespace == "" {
+		return nil, errors.New("loop: Options.Namespace is required")
+	}
+	if o.Parallelism <= 0 {
+		o.Parallelism = 32
+	}
+	if o.Workers <= 0 {
+		o.Workers = 8
+	}
+	l := &Loop{
+		Deps: d, o: o, metrics: newMetrics(d.Registerer),
+		passes: map[types.NamespacedName]*pass{},
+		ready:  make(chan struct{}),
+	}
+	l.guard = newGuard(l)
+	var err error
+	l.watcher, err = watch.New(watch.Options{Config: d.Config, Client: d.HTTPClient, Handler: l.guard})
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// NeedLeaderElection tells the manager that one replica runs the loop.
+func (l *Loop) NeedLeaderElection() bool { return true }
+
+// Start watches declared resources and reverts drift until ctx ends. Syncs
+// wait until what is live was compared once, so that a restart knows what is
+// permitted before it applies anything.
+func (l *Loop) Start(ctx context.Context) error {
+	if err := l.Await(ctx); err != nil {
+		return fmt.Errorf("wait for policies: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.guard.run(ctx, l.o.Workers)
+	}()
+	first := true
+	for {
+		changed := l.Index.Changed()
+		if err := l.follow(ctx); err != nil {
+			return fmt.Errorf("follow declared resources: %w", err)
+		}
+		if first {
+			first = false
+			close(l.ready)
+		}
+		select {
+		case <-ctx.Done():
+			<-done
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// follow watches the resources of which an object was applied: the others may
+// not be installed yet.
+func (l *Loop) follow(ctx context.Context) error {
+	kinds := map[schema.GroupVersionResource]string{}
+	for _, s := range l.Index.Syncs() {
+		for _, e := range l.Index.Entries(s.Key()) {
+			if e.Applied != nil {
+				kinds[e.GVR()] = e.Kind
+			}
+		}
+	}
+	l.guard.kinds(kinds)
+	return l.watcher.Follow(ctx, slices.Collect(maps.Keys(kinds)))
+}
+
+func (l *Loop) pass(key types.NamespacedName) *pass {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.passes[key]
+	if p == nil {
+		p = &pass{}
+		l.passes[key] = p
+	}
+	return p
+}
+
+func (l *Loop) off() bool {
+	active, _, _ := l.Off.State(time.Now())
+	return active
+}
+
+// sync brings the ref's commit into the cluster. It returns the revision that
+// was looked at, and what kept it from being applied.
+func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownership.Revision, error) {
+	snapshot, err := l.fetch(ctx, gs, p)
+	if err != nil {
+		return ownership.Revision{}, err
+	}
+	revision := ownership.Revision(snapshot.Revision)
+	if p.done(gs, revision.Commit) {
+		return revision, nil
+	}
+	l.reconciling(ctx, gs, revision)
+	p.policies = l.loadPolicies(ctx, gs, snapshot)
+
+	objects, err := l.render(ctx, gs, snapshot.FS)
+	if err != nil {
+		return revision, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, err := l.attempt(gs, revision, objects)
+	if err != nil {
+		return revision, err
+	}
+	for _, stage := range a.stages() {
+		if err := l.bring(ctx, a, stage); err != nil {
+			return revision, err
+		}
+	}
+	if err := l.prune(ctx, a); err != nil {
+		return revision, err
+	}
+	if err := l.finish(ctx, a); err != nil {
+		return revision, err
+	}
+	p.commit, p.generation = revision.Commit, gs.Generation
+	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
+	l.announce(gs, a)
+	return revision, nil
+}
+
+// bring takes the changed objects of one stage into the cluster: plan, persist,
+// cover, apply.
+func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
+	if err := l.plan(ctx, a, stage); err != nil {
+		return errors.Join(err, l.abandon(ctx, a))
+	}
+	if len(a.changed(stage)) == 0 {
+		return nil
+	}
+	if err := l.persist(ctx, a); err != nil {
+		return err
+	}
+	if err := l.Registration.Ensure(ctx); err != nil {
+		return &failure{"RegistrationFailed", fmt.Errorf("cover the declared kinds by the webhook: %w", err)}
+	}
+	return l.apply(ctx, a, stage)
+}
+
+// done tells that a commit was brought in under the present spec.
+func (p *pass) done(gs *v1alpha1.GitSync, commit string) bool {
+	return p.commit == commit && p.generation == gs.Generation && !p.pruning &&
+		p.request == gs.Annotations[v1alpha1.RequestedAtAnnotation]
+}
+
+// failure is an error with the reason that the condition carries.
+type failure struct {
+	reason string
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }

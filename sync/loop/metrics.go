@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics of the loop. Only the leader counts.
+type metrics struct {
+	detected, reverted prometheus.Counter
+	revertSeconds      prometheus.Histogram
+	syncSeconds        *prometheus.HistogramVec
+	lastSuccess        *prometheus.GaugeVec
+	objects            *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	m := &metrics{
+		detected: f.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_drift_detected_total",
+			Help: "Differences from git that were found and that no exception permits.",
+		}),
+		reverted: f.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_drift_reverted_total",
+			Help: "Differences from git that were reverted.",
+		}),
+		revertSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "mainstay_revert_duration_seconds",
+			Help:    "Time from the event that showed a difference to git's value being restored.",
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
+		}),
+		syncSeconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mainstay_sync_duration_seconds",
+			Help:    "Time to bring a commit into the cluster, from fetch to the last object.",
+			Buckets: []float64{.05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300},
+		}, []string{"result"}),
+		lastSuccess: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mainstay_gitsync_last_success_timestamp_seconds",
+			Help: "When a GitSync was last found to be as git says.",
+		}, []string{"namespace", "name"}),
+		objects: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mainstay_gitsync_objects",
+			Help: "Objects that a GitSync declares.",
+		}, []string{"namespace", "name"}),
+	}
+	for _, result := range []string{"applied", "failed"} {
+		m.syncSeconds.WithLabelValues(result)
+	}
+	return m
+}

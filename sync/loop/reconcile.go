@@ -1,0 +1,202 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// finalizer keeps a deleted GitSync until its objects are let go.
+const finalizer = "mainstay.dev/gitsync"
+
+const (
+	defaultInterval = time.Minute
+	defaultTimeout  = 5 * time.Minute
+	// maxBackoff bounds the time between two tries of a commit that fails.
+	maxBackoff = time.Minute
+)
+
+var _ reconcile.Reconciler = (*Loop)(nil)
+
+// Reconcile looks at one GitSync's repository once and asks to be called again
+// after its interval. Errors end in the GitSync's status, not in the queue.
+func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if err := l.awaitLive(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	gs := new(v1alpha1.GitSync)
+	err := l.Client.Get(ctx, req.NamespacedName, gs)
+	switch {
+	case apierrors.IsNotFound(err):
+		l.forget(req.NamespacedName)
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("get gitsync %s: %w", req.NamespacedName, err)
+	case !gs.DeletionTimestamp.IsZero():
+		return l.letGo(ctx, gs)
+	}
+	if gs.Namespace != l.o.Namespace {
+		return reconcile.Result{}, l.stalled(ctx, gs, "NamespaceNotAllowed", fmt.Sprintf(
+			"this version follows GitSyncs in namespace %s only: create it there", l.o.Namespace))
+	}
+	if controllerutil.AddFinalizer(gs, finalizer) {
+		patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"finalizers":[%q]}}`, gs.ResourceVersion, finalizer)
+		if err := l.Client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
+			return reconcile.Result{}, fmt.Errorf("add finalizer to gitsync %s: %w", req.NamespacedName, err)
+		}
+	}
+	return l.look(ctx, gs)
+}
+
+// look runs a sync unless it has to wait, and reports.
+func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result, error) {
+	interval := defaultInterval
+	if gs.Spec.Interval != nil {
+		interval = gs.Spec.Interval.Duration
+	}
+	p := l.pass(client.ObjectKeyFromObject(gs))
+	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation]
+	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !requested {
+		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)
+	}
+	if active, reason, until := l.Off.State(time.Now()); active {
+		return reconcile.Result{RequeueAfter: time.Second}, l.reportOff(ctx, gs, reason, until)
+	}
+	timeout := defaultTimeout
+	if gs.Spec.Timeout != nil {
+		timeout = gs.Spec.Timeout.Duration
+	}
+	syncCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	start := time.Now()
+	commit := p.commit
+	revision, err := l.sync(syncCtx, gs, p)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = &failure{"Timeout", fmt.Errorf("not done after %s (spec.timeout): %w", timeout, err)}
+	}
+	if ctx.Err() != nil {
+		return reconcile.Result{}, ctx.Err()
+	}
+	next := interval
+	if err != nil {
+		p.failures++
+		// The generation is remembered, so that an edit of the spec is tried at
+		// once and an unchanged one waits.
+		p.commit, p.generation = "", gs.Generation
+		next = min(time.Second<<min(p.failures-1, 10), max(interval, time.Second), maxBackoff)
+		p.notBefore = time.Now().Add(next)
+		l.metrics.syncSeconds.WithLabelValues("failed").Observe(time.Since(start).Seconds())
+	} else {
+		p.failures, p.notBefore = 0, time.Time{}
+		if p.commit != commit {
+			l.metrics.syncSeconds.WithLabelValues("applied").Observe(time.Since(start).Seconds())
+		}
+		l.metrics.lastSuccess.WithLabelValues(gs.Namespace, gs.Name).SetToCurrentTime()
+	}
+	return reconcile.Result{RequeueAfter: next}, l.report(ctx, gs, p, &outcome{revision, err})
+}
+
+// outcome of one look.
+type outcome struct {
+	revision ownership.Revision
+	err      error
+}
+
+// awaitLive waits until everything that is declared was compared once, so that
+// a restarted leader knows what is permitted before it applies anything.
+func (l *Loop) awaitLive(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.ready:
+		return nil
+	}
+}
+
+// letGo handles the deletion of a GitSync.
+func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result, error) {
+	key := client.ObjectKeyFromObject(gs)
+	if !controllerutil.ContainsFinalizer(gs, finalizer) {
+		return reconcile.Result{}, nil
+	}
+	if l.off() {
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	}
+	p := l.pass(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &attempt{
+		prune:   gs.Spec.DeletionPolicy == "Delete",
+		before:  l.Index.Entries(key),
+		entries: l.Index.Entries(key),
+		planned: map[ownership.ID]*planned{},
+	}
+	if known, ok := l.Index.Sync(key); ok {
+		a.sync = *known
+		for id := range a.before {
+			a.leaving = append(a.leaving, id)
+		}
+		if err := l.letGoObjects(ctx, a, key); err != nil {
+			l.event(gs, "Warning", "DeletionFailed", "LetGo", err.Error())
+			return reconcile.Result{}, err
+		}
+		if len(a.entries) > 0 && a.prune {
+			return reconcile.Result{RequeueAfter: time.Second}, nil
+		}
+	}
+	if err := l.Inventory.Delete(ctx, key); err != nil {
+		return reconcile.Result{}, err
+	}
+	l.Policies.Unload(policy.GitSyncSource(key))
+	controllerutil.RemoveFinalizer(gs, finalizer)
+	if err := l.Client.Update(ctx, gs); client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("remove finalizer of gitsync %s: %w", key, err)
+	}
+	l.forget(key)
+	return reconcile.Result{}, nil
+}
+
+// letGoObjects deletes the objects of a GitSync, or lets go of them all.
+func (l *Loop) letGoObjects(ctx context.Context, a *attempt, key types.NamespacedName) error {
+	if a.prune {
+		return l.prune(ctx, a)
+	}
+	// The inventory goes first, so that taking the label off is no change of a
+	// held object.
+	if err := l.Inventory.Delete(ctx, key); err != nil {
+		return err
+	}
+	return l.unlabel(ctx, a)
+}
+
+func (l *Loop) forget(key types.NamespacedName) {
+	l.mu.Lock()
+	delete(l.passes, key)
+	l.mu.Unlock()
+	l.metrics.lastSuccess.DeleteLabelValues(key.Namespace, key.Name)
+	l.metrics.objects.DeleteLabelValues(key.Namespace, key.Name)
+}
+
+// SetupWithManager lets the manager call the loop for every change of a
+// GitSync's spec or annotations.
+func (l *Loop) SetupWithManager(mgr ctrl.Manager) error {
+	if err := mgr.Add(l); err != nil {
+		return fmt.Errorf("add the sync loop: %w", err)
+	}
+	return l.control(mgr)
+}

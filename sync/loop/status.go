@@ -1,0 +1,203 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// maxMessage bounds a condition's message; the API allows 32 KiB.
+const maxMessage = 4096
+
+// report writes the status after a look; a nil outcome refreshes the counts.
+func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *outcome) error {
+	return l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
+		if known, ok := l.Index.Sync(client.ObjectKeyFromObject(gs)); ok {
+			s.LastAppliedRevision = known.Applied.Name
+		}
+		l.counts(gs, s)
+		l.enforcing(gs, s)
+		if o == nil {
+			return
+		}
+		s.ObservedGeneration = gs.Generation
+		if p.request != "" {
+			s.LastHandledRequest = p.request
+		}
+		if o.revision.Name != "" {
+			s.LastAttemptedRevision = o.revision.Name
+		}
+		set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionFalse, "Idle", "")
+		set(s, gs, v1alpha1.ConditionStalled, metav1.ConditionFalse, "Retrying", "")
+		if o.err == nil {
+			s.NextSync = nil
+			set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, "Applied", "applied "+s.LastAppliedRevision)
+			l.policiesCondition(gs, s, p)
+			return
+		}
+		next := metav1.NewTime(p.notBefore)
+		s.NextSync = &next
+		reason := "SyncFailed"
+		var f *failure
+		if errors.As(o.err, &f) {
+			reason = f.reason
+		}
+		message := o.err.Error()
+		if s.LastAppliedRevision != "" {
+			message += "\n" + s.LastAppliedRevision + " stays enforced"
+		}
+		set(s, gs, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+		if o.revision.Commit != "" {
+			l.policiesCondition(gs, s, p)
+		}
+		l.complain(gs, p, o.revision, reason, o.err)
+	})
+}
+
+// complain makes an Event of a failure, once for each message.
+func (l *Loop) complain(gs *v1alpha1.GitSync, p *pass, revision ownership.Revision, reason string, err error) {
+	if p.failed == revision.Commit && p.said == err.Error() {
+		return
+	}
+	p.failed, p.said = revision.Commit, err.Error()
+	l.event(gs, corev1.EventTypeWarning, reason, "Sync", err.Error())
+}
+
+// announce makes an Event of an applied revision.
+func (l *Loop) announce(gs *v1alpha1.GitSync, a *attempt) {
+	p := l.pass(client.ObjectKeyFromObject(gs))
+	p.failed, p.said = "", ""
+	p.pruning = false
+	for _, e := range a.entries {
+		p.pruning = p.pruning || e.Pruning
+	}
+	l.metrics.objects.WithLabelValues(gs.Namespace, gs.Name).Set(float64(len(a.entries)))
+	if gs.Status.LastAppliedRevision == a.revision.Name && a.applied == 0 && a.pruned == 0 {
+		return
+	}
+	l.event(gs, corev1.EventTypeNormal, "Applied", "Sync", fmt.Sprintf("%s by %s: %s; %d of %d objects written, %d pruned",
+		a.revision.Name, a.revision.Author, a.revision.Subject, a.applied, len(a.entries), a.pruned))
+}
+
+func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus, p *pass) {
+	before := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPoliciesReady)
+	if p.policies.err != nil {
+		message := p.policies.err.Error() + "\nthe last good policies stay in force"
+		if before == nil || before.Message != clip(message) {
+			l.event(gs, corev1.EventTypeWarning, "PoliciesFailed", "LoadPolicies", p.policies.err.Error())
+		}
+		set(s, gs, v1alpha1.ConditionPoliciesReady, metav1.ConditionFalse, "LoadFailed", message)
+		return
+	}
+	set(s, gs, v1alpha1.ConditionPoliciesReady, metav1.ConditionTrue, "Loaded", p.policies.message)
+}
+
+// reconciling says that a new commit is being brought in.
+func (l *Loop) reconciling(ctx context.Context, gs *v1alpha1.GitSync, revision ownership.Revision) {
+	if gs.Status.LastAttemptedRevision == revision.Name && gs.Status.ObservedGeneration == gs.Generation {
+		return // another try of the same: the status says so already
+	}
+	// The status is for people; a sync does not fail because of it.
+	err := l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
+		s.LastAttemptedRevision = revision.Name
+		set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionTrue, "Applying", "bringing in "+revision.Name)
+	})
+	if err != nil {
+		l.event(gs, corev1.EventTypeWarning, "StatusFailed", "Sync", err.Error())
+	}
+}
+
+// stalled reports what only an edit of the GitSync can mend.
+func (l *Loop) stalled(ctx context.Context, gs *v1alpha1.GitSync, reason, message string) error {
+	return l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
+		s.ObservedGeneration = gs.Generation
+		set(s, gs, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+		set(s, gs, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	})
+}
+
+// reportOff says that mainstay-off is in force.
+func (l *Loop) reportOff(ctx context.Context, gs *v1alpha1.GitSync, reason string, until time.Time) error {
+	return l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
+		l.counts(gs, s)
+		message := fmt.Sprintf("mainstay-off is in force until %s: %s; delete the ConfigMap to turn enforcement on again",
+			until.UTC().Format(time.RFC3339), reason)
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "Off", message)
+	})
+}
+
+// enforcing tells whether a manual change would be refused.
+func (l *Loop) enforcing(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
+	mode, message := l.Registration.State()
+	switch {
+	case gs.Spec.Enforcement.Mode != v1alpha1.ModeEnforce:
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, string(gs.Spec.Enforcement.Mode),
+			"mode is "+string(gs.Spec.Enforcement.Mode)+": changes are permitted and recorded")
+	case mode != "Fail":
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "Webhook"+mode, message)
+	case s.LastAppliedRevision == "":
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "NothingApplied", "no revision was applied yet")
+	default:
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionTrue, "Enforcing", "changes that git did not make are refused")
+	}
+}
+
+func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
+	key := client.ObjectKeyFromObject(gs)
+	s.Objects.Declared = int32(len(l.Index.Entries(key))) //nolint:gosec // far below 2^31
+	s.Drift.Current, s.Drift.Permitted, s.Drift.Reverted24h = l.guard.counts(key)
+	s.Drift.Refused24h = l.Recorder.Refused24h(key)
+	if s.Drift.Current > 0 {
+		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, "Drift", fmt.Sprintf("%d objects differ from git", s.Drift.Current))
+	} else {
+		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionFalse, "AsGitSays", "")
+	}
+}
+
+// updateStatus writes the status if change changes it.
+func (l *Loop) updateStatus(ctx context.Context, gs *v1alpha1.GitSync, change func(*v1alpha1.GitSyncStatus)) error {
+	before := gs.DeepCopy()
+	change(&gs.Status)
+	if equality.Semantic.DeepEqual(before.Status, gs.Status) {
+		return nil
+	}
+	if err := l.Client.Status().Patch(ctx, gs, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write status of gitsync %s/%s: %w", gs.Namespace, gs.Name, err)
+	}
+	return nil
+}
+
+func set(s *v1alpha1.GitSyncStatus, gs *v1alpha1.GitSync, condition string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+		Type: condition, Status: status, Reason: reason, Message: clip(message), ObservedGeneration: gs.Generation,
+	})
+}
+
+func clip(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
+}
+
+// event makes an Event on a GitSync. Its note is at most 1 KiB, by the API.
+func (l *Loop) event(gs *v1alpha1.GitSync, kind, reason, action, note string) {
+	if len(note) > 1000 {
+		note = strings.ToValidUTF8(note[:1000], "") + "…"
+	}
+	l.Events.Eventf(gs, nil, kind, reason, action, "%s", note)
+}

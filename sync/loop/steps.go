@@ -1,0 +1,194 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/sync/render"
+	"github.com/mainstay-gitops/mainstay/sync/source"
+)
+
+// fetch looks at the ref and reads its commit.
+func (l *Loop) fetch(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (source.Snapshot, error) {
+	auth, err := l.auth(ctx, gs)
+	if err != nil {
+		return source.Snapshot{}, err
+	}
+	ref := gs.Spec.Source.Ref
+	request := source.Request{
+		URL: gs.Spec.Source.URL, Branch: ref.Branch, Tag: ref.Tag, Commit: ref.Commit, Auth: auth,
+	}
+	if p.done(gs, p.commit) {
+		request.LastCommit = p.commit
+	}
+	snapshot, err := l.Source.Fetch(ctx, request)
+	if err != nil {
+		return source.Snapshot{}, &failure{source.Reason(err), fmt.Errorf("fetch: %w", err)}
+	}
+	return snapshot, nil
+}
+
+func (l *Loop) auth(ctx context.Context, gs *v1alpha1.GitSync) (source.Auth, error) {
+	ref := gs.Spec.Source.SecretRef
+	if ref == nil {
+		return source.Auth{}, nil
+	}
+	var secret corev1.Secret
+	err := l.Client.Get(ctx, types.NamespacedName{Namespace: gs.Namespace, Name: ref.Name}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return source.Auth{}, &failure{"SecretNotFound", fmt.Errorf(
+			"secret %s/%s of spec.source.secretRef does not exist: create it with username and password, or bearerToken", gs.Namespace, ref.Name)}
+	case err != nil:
+		return source.Auth{}, &failure{"SecretNotFound", fmt.Errorf("get secret %s/%s: %w", gs.Namespace, ref.Name, err)}
+	}
+	return source.Auth{
+		Username:    string(secret.Data["username"]),
+		Password:    string(secret.Data["password"]),
+		BearerToken: string(secret.Data["bearerToken"]),
+		CA:          secret.Data["ca.crt"],
+	}, nil
+}
+
+// render turns the tree into objects.
+func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]render.Object, error) {
+	objects, err := render.Objects(ctx, tree, render.Options{
+		Path: gs.Spec.Source.Path, SkipPaths: gs.Spec.Policies.Paths,
+	})
+	if err != nil {
+		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+	}
+	return objects, nil
+}
+
+// policiesResult is what became of a GitSync's policies.
+type policiesResult struct {
+	err     error
+	message string
+}
+
+// loadPolicies compiles and tests the policies of a commit and hands them to
+// the other replicas as a ChangePolicy. A set that fails changes nothing and
+// keeps no commit from being applied: git's way to production does not depend
+// on an unrelated file.
+func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot source.Snapshot) policiesResult {
+	modules, err := policyModules(snapshot.FS, gs.Spec.Policies.Paths)
+	if err != nil {
+		return policiesResult{err: err}
+	}
+	key := client.ObjectKeyFromObject(gs)
+	if len(gs.Spec.Policies.Exceptions) > 0 {
+		text, err := policy.CompileExceptions(key.String(), gs.Spec.Policies.Exceptions)
+		if err != nil {
+			return policiesResult{err: fmt.Errorf("spec.policies.exceptions: %w", err)}
+		}
+		modules["mainstay-exceptions.rego"] = text
+	}
+	if len(modules) == 0 {
+		l.Policies.Unload(policy.GitSyncSource(key))
+		if err := l.dropPolicies(ctx, gs); err != nil {
+			return policiesResult{err: err}
+		}
+		return policiesResult{message: "no policies of its own"}
+	}
+	loaded, err := l.Policies.Load(ctx, policy.Source{
+		Key: policy.GitSyncSource(key), Sync: &key, Modules: modules, Revision: snapshot.Revision.Name,
+	})
+	if err != nil {
+		return policiesResult{err: err}
+	}
+	if err := l.writePolicies(ctx, gs, modules); err != nil {
+		return policiesResult{err: err}
+	}
+	return policiesResult{message: fmt.Sprintf("%d rules in force, %d tests passed", len(loaded.Rules), loaded.Tests)}
+}
+
+// policyModules reads the Rego files of the policy folders, by path.
+func policyModules(tree fs.FS, folders []string) (map[string]string, error) {
+	modules := map[string]string{}
+	for _, folder := range folders {
+		err := fs.WalkDir(tree, path.Clean(folder), func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".rego") {
+				return err
+			}
+			content, err := fs.ReadFile(tree, name)
+			if err != nil {
+				return err
+			}
+			modules[name] = string(content)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read policy folder %s: %w", folder, err)
+		}
+	}
+	return modules, nil
+}
+
+// policyObject is the name of the ChangePolicy that carries a GitSync's own
+// policies to every replica.
+func policyObject(gs *v1alpha1.GitSync) *v1alpha1.ChangePolicy {
+	return &v1alpha1.ChangePolicy{ObjectMeta: metav1.ObjectMeta{
+		Namespace: gs.Namespace, Name: v1alpha1.GitSyncPolicyPrefix + gs.Name,
+	}}
+}
+
+func (l *Loop) writePolicies(ctx context.Context, gs *v1alpha1.GitSync, modules map[string]string) error {
+	cp := policyObject(gs)
+	err := l.Client.Get(ctx, client.ObjectKeyFromObject(cp), cp)
+	exists := err == nil
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get change policy %s: %w", cp.Name, err)
+	}
+	// Slashes can't stand in every place where file names go; paths can.
+	if exists && maps.Equal(cp.Spec.Modules, modules) {
+		return nil
+	}
+	cp.Spec.Modules = modules
+	if cp.Labels == nil {
+		cp.Labels = map[string]string{}
+	}
+	cp.Labels[v1alpha1.FromLabel] = gs.Name
+	if err := controllerutil.SetControllerReference(gs, cp, l.Client.Scheme()); err != nil {
+		return fmt.Errorf("own change policy %s: %w", cp.Name, err)
+	}
+	if exists {
+		err = l.Client.Update(ctx, cp)
+	} else {
+		err = l.Client.Create(ctx, cp)
+	}
+	if err != nil {
+		return fmt.Errorf("write change policy %s: %w", cp.Name, err)
+	}
+	return nil
+}
+
+func (l *Loop) dropPolicies(ctx context.Context, gs *v1alpha1.GitSync) error {
+	cp := policyObject(gs)
+	if err := client.IgnoreNotFound(l.Client.Delete(ctx, cp)); err != nil {
+		return fmt.Errorf("delete change policy %s: %w", cp.Name, err)
+	}
+	return nil
+}
+
+// sortedKeys of a map, for messages that don't change from run to run.
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}
