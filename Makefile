@@ -74,7 +74,7 @@ chart: $(HELM) ## lint and render the chart
 	  grep -v 'helm.sh/resource-policy: keep' $(CRD_TEMPLATES)/$${file##*/} | diff $$file - || { echo "$$file: run make generate"; exit 1; }; \
 	done
 
-GENERATED := config/crds/*.yaml config/v1alpha1/zz_generated.deepcopy.go $(CRD_TEMPLATES)
+GENERATED := 'config/crds/*.yaml' config/v1alpha1/zz_generated.deepcopy.go $(CRD_TEMPLATES)
 .PHONY: current
 current: generate
 	@# Untracked files count: a new kind's manifest has to be committed, too.
@@ -90,6 +90,6 @@ $(LINTER): tool = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(HELM): tool = helm.sh/helm/v4/cmd/helm
 $(CONTROLLER_GEN): tool = sigs.k8s.io/controller-tools/cmd/controller-gen
 $(LINTER) $(HELM) $(CONTROLLER_GEN):
-	@echo "building $(@F) (once, minutes for the linter)"
+	@echo "building $(@F) (once)"
 	@mkdir -p $(@D)
 	@$(GO) -C $(TOOLS) build -o $(CURDIR)/$@ $(tool)

@@ -86,8 +86,7 @@ func unknownKeys(node *yamlv3.Node, target reflect.Type, path string) []error {
 	}
 	known := map[string]reflect.Type{}
 	var names []string
-	for i := range target.NumField() {
-		field := target.Field(i)
+	for field := range target.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		known[name] = field.Type
 		names = append(names, name)
