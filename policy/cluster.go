@@ -5,6 +5,7 @@ package policy
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -172,16 +173,20 @@ func notFound(path storage.Path) error {
 
 // objectValue converts an object as policies see it.
 func objectValue(group, kind string, object map[string]any, mask func([]byte) string) (ast.Value, error) {
-	v, err := ast.InterfaceToValue(object)
-	if err != nil {
-		return nil, err
-	}
 	if group == "" && kind == "Secret" {
-		parsed, err := fastjson.Parse(v.String())
+		text, err := json.Marshal(object)
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := fastjson.ParseBytes(text)
 		if err != nil {
 			return nil, err
 		}
 		return converter{mask: mask}.object(parsed, true).Value, nil
+	}
+	v, err := ast.InterfaceToValue(object)
+	if err != nil {
+		return nil, err
 	}
 	whole, ok := v.(ast.Object)
 	if !ok {

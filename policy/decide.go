@@ -319,8 +319,12 @@ func class(used []*answer) string {
 	return RuleBuiltin
 }
 
-func names(used []*answer) string   { return joined(used, ", ", func(a *answer) string { return a.name }) }
-func reasons(used []*answer) string { return joined(used, "; ", func(a *answer) string { return a.reason }) }
+func names(used []*answer) string {
+	return joined(used, ", ", func(a *answer) string { return a.name })
+}
+func reasons(used []*answer) string {
+	return joined(used, "; ", func(a *answer) string { return a.reason })
+}
 
 func joined(used []*answer, separator string, text func(*answer) string) string {
 	var out []string

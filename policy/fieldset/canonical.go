@@ -12,6 +12,9 @@ import (
 
 // Canonical appends a JSON value to dst with the keys of every object sorted,
 // so that equal values have equal bytes. A nil value appends nothing.
+//
+// Unlike fastjson's MarshalTo, which writes control characters as Go does, what
+// it appends is always JSON.
 func Canonical(dst []byte, v *fastjson.Value) []byte {
 	if v == nil {
 		return dst
@@ -42,7 +45,12 @@ func Canonical(dst []byte, v *fastjson.Value) []byte {
 			dst = Canonical(dst, e)
 		}
 		return append(dst, ']')
+	case fastjson.TypeString:
+		return append(dst, quote(string(v.GetStringBytes()))...)
 	default:
 		return v.MarshalTo(dst)
 	}
 }
+
+// raw is a value as it stands in a path that selects it from a set.
+func raw(v *fastjson.Value) string { return string(Canonical(nil, v)) }

@@ -4,6 +4,7 @@
 package fieldset
 
 import (
+	"strings"
 	"unsafe"
 
 	"github.com/valyala/fastjson"
@@ -285,12 +286,12 @@ func (c *comparer) sets(from, to *fastjson.Value) bool {
 		var order []string
 		set := map[string]*fastjson.Value{}
 		for _, e := range list.GetArray() {
-			raw := string(e.MarshalTo(nil))
-			if set[raw] != nil {
+			key := raw(e)
+			if set[key] != nil {
 				return nil, nil, false
 			}
-			set[raw] = e
-			order = append(order, raw)
+			set[key] = e
+			order = append(order, key)
 		}
 		return order, set, true
 	}
@@ -302,17 +303,17 @@ func (c *comparer) sets(from, to *fastjson.Value) bool {
 	if !ok {
 		return false
 	}
-	for _, raw := range fromOrder {
-		if toSet[raw] == nil {
-			c.path = append(c.path, Segment{Value: raw})
-			c.report(fromSet[raw], nil)
+	for _, key := range fromOrder {
+		if toSet[key] == nil {
+			c.path = append(c.path, Segment{Value: key})
+			c.report(fromSet[key], nil)
 			c.path = c.path[:len(c.path)-1]
 		}
 	}
-	for _, raw := range toOrder {
-		if fromSet[raw] == nil {
-			c.path = append(c.path, Segment{Value: raw})
-			c.report(nil, toSet[raw])
+	for _, key := range toOrder {
+		if fromSet[key] == nil {
+			c.path = append(c.path, Segment{Value: key})
+			c.report(nil, toSet[key])
 			c.path = c.path[:len(c.path)-1]
 		}
 	}
@@ -327,7 +328,12 @@ func (c *comparer) report(from, to *fastjson.Value) {
 	case to == nil:
 		op = OpRemove
 	}
-	c.out = append(c.out, Difference{Path: append(Path(nil), c.path...), Op: op, From: from, To: to})
+	path := append(Path(nil), c.path...)
+	for i := range path {
+		// Fields are views into the documents, and a path outlives those.
+		path[i].Field = strings.Clone(path[i].Field)
+	}
+	c.out = append(c.out, Difference{Path: path, Op: op, From: from, To: to})
 }
 
 func bookkeeping(path Path, key string, depth int) bool {
@@ -431,9 +437,9 @@ func element(list *fastjson.Value, keys []Key) *fastjson.Value {
 	return nil
 }
 
-func member(list *fastjson.Value, raw string) *fastjson.Value {
+func member(list *fastjson.Value, value string) *fastjson.Value {
 	for _, e := range list.GetArray() {
-		if string(e.MarshalTo(nil)) == raw {
+		if raw(e) == value {
 			return e
 		}
 	}

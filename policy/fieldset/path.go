@@ -6,7 +6,11 @@ package fieldset
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/valyala/fastjson"
 )
 
 // Segment is one step of a path: a field, or what selects a list's element.
@@ -146,34 +150,53 @@ func ParsePattern(text string) (Pattern, error) {
 }
 
 // Covers tells whether the pattern matches path or one of its parents.
+//
+// Between two ** the leftmost match is the best one, since it leaves the most
+// for what follows: so the time is at most the product of the two lengths.
 func (p Pattern) Covers(path Path) bool {
-	return covers(p, path)
+	for anchored := true; ; anchored = false {
+		end := 0
+		for end < len(p) && !p[end].any {
+			end++
+		}
+		at := p[:end].find(path, anchored)
+		if at < 0 {
+			return false
+		}
+		if end == len(p) {
+			return true
+		}
+		path, p = path[at+end:], p[end+1:]
+	}
 }
 
-func covers(p Pattern, path Path) bool {
-	for i, s := range p {
-		if s.any {
-			if i == len(p)-1 {
-				return true
+// find returns where in path the segments of p, which has no **, match first:
+// only at its start if anchored. It is -1 where they don't.
+func (p Pattern) find(path Path, anchored bool) int {
+	for at := 0; at+len(p) <= len(path); at++ {
+		match := true
+		for i, s := range p {
+			if !s.one && !s.segment.equal(path[at+i]) {
+				match = false
+				break
 			}
-			for skip := 0; skip <= len(path); skip++ {
-				if covers(p[i+1:], path[skip:]) {
-					return true
-				}
-			}
-			return false
 		}
-		if len(path) == 0 || !s.one && !s.segment.equal(path[0]) {
-			return false
+		if match {
+			return at
 		}
-		path = path[1:]
+		if anchored {
+			break
+		}
 	}
-	return true
+	return -1
 }
 
 func parse(text string, wild bool) (Pattern, error) {
 	if text == "" {
 		return nil, fmt.Errorf("path is empty")
+	}
+	if !utf8.ValidString(text) {
+		return nil, fmt.Errorf("path %q is not UTF-8", text)
 	}
 	var out Pattern
 	fail := func(at int, what string) (Pattern, error) {
@@ -256,11 +279,20 @@ func parseBracket(text string, at int, wild bool) (patternSegment, int, error) {
 			return fail(end, "expected ]")
 		}
 		value := text[i+1 : end]
-		if !json.Valid([]byte(value)) {
-			return fail(i+1, `an element of a set is written [="value"] or [=5]`)
+		if value, ok := canonicalText(value); ok {
+			return patternSegment{segment: Segment{Value: value}}, end + 1, nil
 		}
-		return patternSegment{segment: Segment{Value: value}}, end + 1, nil
+		return fail(i+1, `an element of a set is written [="value"] or [=5]`)
 	}
+	return parseKeySelector(text, i)
+}
+
+// parseKeySelector reads key=value,key=value] at text[i:].
+func parseKeySelector(text string, i int) (patternSegment, int, error) {
+	fail := func(at int, what string) (patternSegment, int, error) {
+		return patternSegment{}, 0, fmt.Errorf("path %q, character %d: %s", text, at+1, what)
+	}
+	closing := func(i int) bool { return i < len(text) && text[i] == ']' }
 	keys := []Key{}
 	for {
 		end := i
@@ -271,6 +303,12 @@ func parseBracket(text string, at int, wild bool) (patternSegment, int, error) {
 			return fail(i, "expected key=value")
 		}
 		name := text[i:end]
+		if strings.ContainsAny(name, "\"[,*") || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' }) {
+			return fail(i, "expected the name of a merge key")
+		}
+		if slices.ContainsFunc(keys, func(k Key) bool { return k.Name == name }) {
+			return fail(i, "this key is given twice")
+		}
 		i = end + 1
 		if i < len(text) && text[i] == '"' {
 			raw, stop, ok := scanString(text, i)
@@ -288,7 +326,11 @@ func parseBracket(text string, at int, wild bool) (patternSegment, int, error) {
 			if stop == i {
 				return fail(i, "expected a value")
 			}
-			keys = append(keys, Key{Name: name, Value: text[i:stop]})
+			value := text[i:stop]
+			if !scalar(value) {
+				value = bare(value)
+			}
+			keys = append(keys, Key{Name: name, Value: value})
 			i = stop
 		}
 		if closing(i) {
@@ -300,6 +342,24 @@ func parseBracket(text string, at int, wild bool) (patternSegment, int, error) {
 		}
 		i++
 	}
+}
+
+// scalar tells whether a text is a JSON number, true, false or null, as a
+// merge key's value is written without quotes.
+func scalar(s string) bool {
+	return json.Valid([]byte(s)) && !strings.ContainsAny(s, "\"[{ \t\r\n")
+}
+
+// canonicalText is a JSON text in its one form.
+func canonicalText(s string) (string, bool) {
+	if !json.Valid([]byte(s)) {
+		return "", false
+	}
+	v, err := fastjson.Parse(s)
+	if err != nil {
+		return "", false
+	}
+	return raw(v), true
 }
 
 // scanString returns the JSON string that starts at text[at].
@@ -357,6 +417,9 @@ func bare(s string) string {
 }
 
 func quote(s string) string {
+	if plain(s) {
+		return `"` + s + `"`
+	}
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -365,4 +428,14 @@ func quote(s string) string {
 		return `""`
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// plain tells whether a string needs nothing but quotes to be JSON.
+func plain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }

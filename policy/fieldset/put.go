@@ -75,7 +75,7 @@ func Put(arena *fastjson.Arena, object *fastjson.Value, path Path, value *fastjs
 func putElement(list *fastjson.Value, s Segment, value *fastjson.Value) {
 	items := list.GetArray()
 	for i, e := range items {
-		if s.Keys != nil && element(list, s.Keys) == e || s.Value != "" && string(e.MarshalTo(nil)) == s.Value {
+		if s.Keys != nil && element(list, s.Keys) == e || s.Value != "" && raw(e) == s.Value {
 			if value == nil {
 				list.Del(fmt.Sprint(i))
 			} else {
@@ -114,7 +114,7 @@ func Pointer(object *fastjson.Value, path Path) (string, bool) {
 	for _, s := range path {
 		b.WriteByte('/')
 		if s.Keys == nil && s.Value == "" {
-			b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(s.Field))
+			b.WriteString(EscapePointer(s.Field))
 			at = at.Get(s.Field)
 		} else {
 			next := At(at, Path{s})
@@ -136,4 +136,9 @@ func Pointer(object *fastjson.Value, path Path) (string, bool) {
 		}
 	}
 	return b.String(), true
+}
+
+// EscapePointer writes one field as a reference token of a JSON Pointer.
+func EscapePointer(field string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(field)
 }

@@ -85,7 +85,11 @@ func (n *node) child(key string) (*node, error) {
 	case "f":
 		in = &n.fields
 	case "v":
-		in = &n.values
+		value, ok := canonicalText(rest)
+		if !ok {
+			return nil, fmt.Errorf("value %q is not JSON", rest)
+		}
+		in, rest = &n.values, value
 	case "k":
 		keys, err := parseKeys(rest)
 		if err != nil {
@@ -135,7 +139,7 @@ func keyValue(v *fastjson.Value) string {
 	if v.Type() == fastjson.TypeString {
 		return bare(string(v.GetStringBytes()))
 	}
-	return string(v.MarshalTo(nil))
+	return raw(v)
 }
 
 func (n *node) leaf() bool {
