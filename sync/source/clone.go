@@ -30,6 +30,10 @@ const (
 	maxPacks = 256
 	// cacheBytes bounds the objects that one open store keeps in memory.
 	cacheBytes = 8 * 1024 * 1024
+	// openPacks bounds the packs that one open store keeps open, since opening
+	// costs more than reading an object. The files of a store that is no
+	// longer used are closed when it is collected.
+	openPacks = 8
 	// refPrefix is for what was fetched last for each ref: our own names, so
 	// that nothing in the remote repository can choose one.
 	refPrefix = "refs/mainstay/"
@@ -92,7 +96,7 @@ func newClone(parent string, generation int) *clone {
 
 func openStorage(dir string) *filesystem.Storage {
 	return filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()),
-		cache.NewObjectLRU(cacheBytes), filesystem.Options{})
+		cache.NewObjectLRU(cacheBytes), filesystem.Options{MaxOpenDescriptors: openPacks})
 }
 
 func (c *clone) init() error {

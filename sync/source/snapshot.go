@@ -93,12 +93,17 @@ func (t *tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	info.size = int64(len(content))
 	return &openFile{Reader: bytes.NewReader(content), info: info}, nil
 }
 
 // Stat implements fs.StatFS.
 func (t *tree) Stat(name string) (fs.FileInfo, error) {
-	return t.find("stat", name)
+	info, err := t.find("stat", name)
+	if err != nil {
+		return nil, err
+	}
+	return info.Info()
 }
 
 // ReadFile implements fs.ReadFileFS.
@@ -158,7 +163,7 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// find resolves a name. The file's size is known.
+// find resolves a name. The file's size is not known yet.
 func (t *tree) find(op, name string) (*fileInfo, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
@@ -179,10 +184,6 @@ func (t *tree) find(op, name string) (*fileInfo, error) {
 	info := &fileInfo{tree: t, entry: e}
 	if info.Type() == fs.ModeSymlink {
 		return nil, &fs.PathError{Op: op, Path: name, Err: ErrSymlink}
-	}
-	if err := info.measure(); err != nil {
-		t.suspect.Store(true)
-		return nil, &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	return info, nil
 }
@@ -269,22 +270,23 @@ func (i *fileInfo) Mode() fs.FileMode {
 
 // Info implements fs.DirEntry.
 func (i *fileInfo) Info() (fs.FileInfo, error) {
+	info := &fileInfo{tree: i.tree, entry: i.entry}
+	if i.IsDir() {
+		return info, nil
+	}
 	i.tree.mu.Lock()
 	defer i.tree.mu.Unlock()
-	info := &fileInfo{tree: i.tree, entry: i.entry}
-	return info, info.measure()
+	size, err := i.tree.store.EncodedObjectSize(i.entry.Hash)
+	if err != nil {
+		i.tree.suspect.Store(true)
+		return nil, &fs.PathError{Op: "stat", Path: i.entry.Name, Err: err}
+	}
+	info.size = size
+	return info, nil
 }
 
 // String is for the output of tests.
 func (i *fileInfo) String() string { return fs.FormatFileInfo(i) }
-
-func (i *fileInfo) measure() (err error) {
-	if i.IsDir() {
-		return nil
-	}
-	i.size, err = i.tree.store.EncodedObjectSize(i.entry.Hash)
-	return err
-}
 
 type openFile struct {
 	*bytes.Reader
