@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// change turns a request into a Change: the fields that it sets to something
+// that git does not say. The differences are all that it changes.
+func (h *Handler) change(req *request, record *ownership.Record) (*policy.Change, []fieldset.Difference, error) {
+	change := &policy.Change{
+		Origin: policy.OriginRequest, Operation: req.operation, SubResource: req.subResource, DryRun: req.dryRun,
+		Kind: record.GVK(), Resource: record.GVR(), Object: req.object, OldObject: req.oldObject,
+		Record: record, Time: h.options.Clock(),
+	}
+	var differences []fieldset.Difference
+	var err error
+	switch {
+	case req.entry == EntryScale:
+		differences = scaled(req)
+	case req.operation == policy.Update:
+		var failed error
+		differences = fieldset.Compare(req.oldObject, req.object, structure(record), func() *fieldset.Set {
+			var sets *fieldset.Set
+			sets, failed = writers(req.oldObject, req.object)
+			return sets
+		})
+		err = failed
+	case req.operation == policy.Create:
+		differences, err = created(req, record)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	change.Fields = policy.Fields(differences, record)
+	hint(change, req.object)
+	return change, differences, nil
+}
+
+// structure tells the types of the lists that git declares.
+func structure(record *ownership.Record) *fieldset.Set {
+	switch {
+	case record.AttemptedSet == nil:
+		return record.AppliedSet
+	case record.AppliedSet == nil:
+		return record.AttemptedSet
+	}
+	return fieldset.Union(record.AppliedSet, record.AttemptedSet)
+}
+
+// writers are the field sets of everyone who wrote one of the objects.
+func writers(objects ...*fastjson.Value) (*fieldset.Set, error) {
+	var sets []*fieldset.Set
+	for _, object := range objects {
+		managers, err := fieldset.Managers(object)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range managers {
+			sets = append(sets, m.Fields)
+		}
+	}
+	return fieldset.Union(sets...), nil
+}
+
+// created compares a new object with what git declares. What git does not set
+// may be missing: the API server's defaults come with every write, and what
+// another webhook added once need not come again.
+func created(req *request, record *ownership.Record) ([]fieldset.Difference, error) {
+	var baseline *fastjson.Value
+	if content := record.Current(); content != nil && len(content.Baseline) > 0 {
+		var err error
+		if baseline, err = fastjson.ParseBytes(content.Baseline); err != nil {
+			return nil, fmt.Errorf("parse baseline: %w", err)
+		}
+	}
+	all := fieldset.Compare(baseline, req.object, structure(record), func() *fieldset.Set {
+		sets, err := writers(req.object)
+		if err != nil {
+			return nil // lists are atomic then, which permits nothing more
+		}
+		return sets
+	})
+	differences := all[:0]
+	for _, d := range all {
+		if d.To == nil && !policy.Declares(record, d.Path) {
+			continue
+		}
+		differences = append(differences, d)
+	}
+	return differences, nil
+}
+
+// scaled reads a Scale as a change of the parent's spec.replicas.
+func scaled(req *request) []fieldset.Difference {
+	from, to := replicas(req.oldObject), replicas(req.object)
+	if fieldset.Equal(from, to) {
+		return nil
+	}
+	path := fieldset.Path{{Field: "spec"}, {Field: "replicas"}}
+	return []fieldset.Difference{{Path: path, Op: fieldset.OpReplace, From: from, To: to}}
+}
+
+// replicas of a Scale, in which none are left out.
+func replicas(scale *fastjson.Value) *fastjson.Value {
+	if v := scale.Get("spec", "replicas"); v != nil {
+		return v
+	}
+	return fastjson.MustParse("0")
+}
+
+// hint names the field manager of each changed field, as far as managedFields
+// tell.
+func hint(change *policy.Change, object *fastjson.Value) {
+	if len(change.Fields) == 0 || object == nil {
+		return
+	}
+	managers, err := fieldset.Managers(object)
+	if err != nil {
+		return // only a hint
+	}
+	for i := range change.Fields {
+		for _, m := range managers {
+			if m.Fields.Touches(change.Fields[i].Path) && m.Name != "" {
+				change.Fields[i].Manager = m.Name
+			}
+		}
+	}
+}

@@ -1,0 +1,321 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// maxBody is the size of the largest review: etcd's limit of 1.5 MiB for an
+// object, twice because a review has the old one too, and as much again for
+// what JSON's escapes add.
+const maxBody = 7 << 20
+
+// ServeHTTP answers one review.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	entry, ok := strings.CutPrefix(r.URL.Path, pathPrefix)
+	if !ok || !h.metrics.known(entry) {
+		http.NotFound(w, r)
+		return
+	}
+	outcome := "error"
+	defer func() { h.metrics.observe(entry, outcome, time.Since(started)) }()
+
+	body := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(body)
+	if status, err := read(body, w, r); err != nil {
+		http.Error(w, err.Error(), status)
+		return
+	}
+	parser := h.parsers.Get()
+	defer h.parsers.Put(parser)
+	req, err := decode(parser, body.Bytes())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	req.entry = entry
+	// A replica that shuts down still answers what it has accepted.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout(r))
+	defer cancel()
+	a := h.admit(ctx, req)
+	outcome = a.outcome()
+	a.write(w, req.uid)
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// admit is the whole way of a request: whose object is it, what changes, may
+// it stand, who has to know, and what is answered.
+func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.report(ctx, fmt.Errorf("judge %s of %s: panic: %v\n%s", req.operation, req.id, p, debug.Stack()))
+			a = failed("Mainstay failed to judge this request; its log says why")
+		}
+	}()
+	if a, mine := h.protect(ctx, req); mine {
+		return a
+	}
+	record, a := h.owner(ctx, req)
+	if record == nil {
+		return a
+	}
+	if a, early := h.early(req, record); early {
+		return a
+	}
+	change, differences, err := h.change(req, record)
+	if err != nil {
+		return h.unreadable(ctx, record, err)
+	}
+	if req.passesDeletion(differences) {
+		return permitted()
+	}
+	if req.username() == h.options.SyncAccount && (len(change.Fields) > 0 || req.operation == policy.Delete) {
+		return h.awaitContent(ctx, req)
+	}
+	decision := h.decide(ctx, req, change, differences)
+	if decision.Verdict == policy.Permit && !req.dryRun && recorded(decision) {
+		if err := h.options.Permits.Keep(ctx, change, decision); err != nil {
+			h.report(ctx, err)
+			decision.Verdict, decision.Class = policy.Refuse, policy.RuleError
+			decision.Reason = "Mainstay could not record the permit, try again"
+		}
+	}
+	decision.Elapsed = time.Since(req.started)
+	h.options.Recorder.Record(change, decision)
+	return h.answer(ctx, change, decision)
+}
+
+// owner finds the record of the object, and the answer where there is none.
+func (h *Handler) owner(ctx context.Context, req *request) (*ownership.Record, answer) {
+	lookup := func() (record *ownership.Record, ok bool) {
+		if req.entry == EntryScale {
+			return h.options.Index.LookupResource(req.resource.GroupResource(), req.id.Namespace, req.id.Name)
+		}
+		return h.options.Index.Lookup(req.id)
+	}
+	record, ok := lookup()
+	if ok {
+		return record, answer{}
+	}
+	sync, claimed := h.claimed(req)
+	if !claimed || h.letsGo(req) {
+		return nil, permitted()
+	}
+	// A label that fits, and no record: this replica may be behind.
+	wait, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	if h.options.Index.Await(wait, func() bool { record, ok = lookup(); return ok }) {
+		return record, answer{}
+	}
+	if sync.Mode != v1alpha1.ModeEnforce || h.off() {
+		return nil, permitted()
+	}
+	return nil, catchingUp(req.id)
+}
+
+// claimed tells whether a GitSync that is known may declare the object, though
+// the index does not have it: its ownership label fits. A label that a GitSync
+// left when it let the object go binds nobody, nor does one on a new object.
+func (h *Handler) claimed(req *request) (*ownership.Sync, bool) {
+	if req.oldObject == nil || req.entry == EntryScale {
+		return nil, false
+	}
+	label := string(req.oldObject.GetStringBytes("metadata", "labels", v1alpha1.SyncLabel))
+	if label == "" || !ownership.Fits(label, req.id) {
+		return nil, false
+	}
+	name := label[:strings.LastIndexByte(label, '.')]
+	for _, sync := range h.options.Index.Syncs() {
+		if sync.Name == name {
+			return sync, true
+		}
+	}
+	return nil, false
+}
+
+// letsGo tells that Mainstay itself takes its label off an object that it no
+// longer declares, and changes nothing else.
+func (h *Handler) letsGo(req *request) bool {
+	if req.username() != h.options.SyncAccount || req.operation != policy.Update {
+		return false
+	}
+	for _, d := range fieldset.Compare(req.oldObject, req.object, nil, nil) {
+		if len(d.Path) < 3 || d.Path[0].Field != "metadata" || !strings.HasPrefix(d.Path[2].Field, "mainstay.dev/") {
+			return false
+		}
+	}
+	return true
+}
+
+// early answers what needs no look at the fields.
+func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
+	switch {
+	case req.dryRun && req.username() == h.options.SyncAccount:
+		return permitted(), true // it changes nothing: the loop plans with it
+	case req.entry != EntryScale && req.kind.Version != record.Version:
+		if record.Sync.Mode != v1alpha1.ModeEnforce || h.off() {
+			return permitted(), true
+		}
+		return refused(http.StatusForbidden, fmt.Sprintf(
+			"%s is held by git as %s, and this request was sent for judgement as %s: try again in a moment, or use %s",
+			req.id, record.APIVersion(), req.kind.GroupVersion(), record.APIVersion())), true
+	case req.operation == policy.Delete && (record.Pruning || req.deleting() || h.terminating(req.id.Namespace)):
+		return permitted(), true
+	}
+	return answer{}, false
+}
+
+// awaitContent lets Mainstay's own account write what git says and nothing
+// else: this replica may know the newest content a moment later than the leader.
+func (h *Handler) awaitContent(ctx context.Context, req *request) answer {
+	wait, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	fits := h.options.Index.Await(wait, func() bool {
+		record, ok := h.options.Index.Lookup(req.id)
+		if !ok {
+			return false
+		}
+		if req.operation == policy.Delete {
+			return record.Pruning
+		}
+		change, _, err := h.change(req, record)
+		return err == nil && len(change.Fields) == 0
+	})
+	if fits || h.off() {
+		return permitted()
+	}
+	return catchingUp(req.id)
+}
+
+// decide asks the judge, unless git, the way out or managedFields decide. It
+// fills in what only a judge looks at.
+func (h *Handler) decide(ctx context.Context, req *request, change *policy.Change, differences []fieldset.Difference) policy.Decision {
+	err := wiped(req, change.Record, differences)
+	if err == nil && len(change.Fields) == 0 && change.Operation != policy.Delete {
+		return policy.Decision{Verdict: policy.Permit, Class: policy.RuleGit}
+	}
+	change.User = req.user()
+	if active, reason, until := h.offState(); active {
+		return policy.Decision{
+			ID: newID(), Verdict: policy.Permit, Class: policy.RuleOff, Reason: "mainstay-off: " + reason, Until: &until,
+		}
+	}
+	if err != nil {
+		return policy.Decision{ID: newID(), Verdict: policy.Refuse, Class: policy.RuleError, Reason: err.Error()}
+	}
+	change.Options = req.value("options")
+	if h.options.NamespaceMeta != nil && change.Record.Namespace != "" {
+		change.NamespaceLabels, change.NamespaceAnnotations = h.options.NamespaceMeta(change.Record.Namespace)
+	}
+	decision := h.options.Judge.Decide(ctx, change)
+	if decision.Verdict != policy.Permit {
+		decision.Verdict = policy.Refuse
+	}
+	if decision.ID == "" {
+		decision.ID = newID()
+	}
+	return decision
+}
+
+func recorded(decision policy.Decision) bool {
+	for _, p := range decision.Permits {
+		if p.Recorded {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Handler) terminating(namespace string) bool {
+	return namespace != "" && h.options.NamespaceTerminating != nil && h.options.NamespaceTerminating(namespace)
+}
+
+func (h *Handler) offState() (active bool, reason string, until time.Time) {
+	if h.options.Off == nil {
+		return false, "", time.Time{}
+	}
+	return h.options.Off.State(h.options.Clock())
+}
+
+func (h *Handler) off() bool {
+	active, _, _ := h.offState()
+	return active
+}
+
+// unreadable answers a review whose object can't be judged.
+func (h *Handler) unreadable(ctx context.Context, record *ownership.Record, err error) answer {
+	h.report(ctx, fmt.Errorf("read review of %s: %w", record.ID, err))
+	if record.Sync.Mode != v1alpha1.ModeEnforce || h.off() {
+		return permitted()
+	}
+	return refused(http.StatusBadRequest, fmt.Sprintf("%s is held by git, and this request can't be read: %v", record.ID, err))
+}
+
+func (h *Handler) report(ctx context.Context, err error) {
+	if h.options.Error != nil {
+		h.options.Error(ctx, err)
+	}
+}
+
+// read reads the body of a review.
+func read(body *bytes.Buffer, w http.ResponseWriter, r *http.Request) (status int, err error) {
+	if r.Method != http.MethodPost {
+		return http.StatusMethodNotAllowed, errors.New("a review is sent by POST")
+	}
+	if contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(contentType) != "application/json" {
+		return http.StatusUnsupportedMediaType, fmt.Errorf("content type %q, want application/json", contentType)
+	}
+	body.Reset()
+	if n := r.ContentLength; n > 0 && n <= maxBody {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return http.StatusRequestEntityTooLarge, fmt.Errorf("review is larger than %d bytes", maxBody)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return http.StatusBadRequest, errors.New("review ends early")
+		}
+		return http.StatusBadRequest, fmt.Errorf("read review: %w", err)
+	}
+	return 0, nil
+}
+
+// timeout is what the API server waits, less the answer's way back.
+func timeout(r *http.Request) time.Duration {
+	given, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || given <= 0 {
+		given = defaultTimeout
+	}
+	return max(given-answerMargin, given/2)
+}
+
+// newID names a decision in a way that can be read out on the telephone.
+func newID() string {
+	const letters = "23456789abcdefghjkmnpqrstuvwxyz"
+	var id [7]byte
+	for i := range id {
+		id[i] = letters[rand.IntN(len(letters))]
+	}
+	return string(id[:])
+}

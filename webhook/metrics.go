@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	vec *prometheus.HistogramVec
+	// observers by entry and outcome, so that a request looks nothing up by
+	// label.
+	observers map[string]map[string]prometheus.Observer
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		vec: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mainstay_admission_duration_seconds",
+			Help:    "Time from a review's first byte to its answer, by entry and outcome.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"entry", "outcome"}),
+		observers: map[string]map[string]prometheus.Observer{},
+	}
+	for _, entry := range []string{EntryHeld, EntryOwn, EntryCreated, EntryScale} {
+		m.observers[entry] = map[string]prometheus.Observer{}
+		for _, outcome := range []string{"permit", "refuse", "error"} {
+			m.observers[entry][outcome] = m.vec.WithLabelValues(entry, outcome)
+		}
+	}
+	if registerer != nil {
+		if err := registerer.Register(m.vec); err != nil {
+			return nil, fmt.Errorf("register metrics of admission: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) known(entry string) bool { return m.observers[entry] != nil }
+
+func (m *metrics) observe(entry, outcome string, elapsed time.Duration) {
+	m.observers[entry][outcome].Observe(elapsed.Seconds())
+}

@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fastjson"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// Judge says whether a change may stand.
+type Judge interface {
+	Decide(ctx context.Context, change *policy.Change) policy.Decision
+}
+
+// Recorder records a decision; change and decision are reused after it returns.
+type Recorder interface {
+	Record(change *policy.Change, decision policy.Decision)
+}
+
+// Permits remembers what a decision permits although git says otherwise.
+type Permits interface {
+	Keep(ctx context.Context, change *policy.Change, decision policy.Decision) error
+}
+
+// Off says whether the way out mainstay-off is in force.
+type Off interface {
+	State(now time.Time) (active bool, reason string, until time.Time)
+}
+
+// Options of a Handler. The first six are required.
+type Options struct {
+	Index    *ownership.Index
+	Judge    Judge
+	Recorder Recorder
+	Permits  Permits
+	// Namespace is Mainstay's own.
+	Namespace string
+	// SyncAccount is the full user name of Mainstay's own account.
+	SyncAccount string
+
+	// Off is never in force where it is nil.
+	Off Off
+	// Mask makes the keyed hashes that stand for values that may not be shown.
+	Mask func(value []byte) string
+	// CanGet tells whether a user may read an object, and so its values in a
+	// refusal. Nobody may where it is nil. It is asked for refusals only.
+	CanGet func(ctx context.Context, user *policy.User, resource schema.GroupVersionResource, namespace, name string) bool
+	// NamespaceTerminating tells whether a namespace is being deleted; false
+	// where it is nil.
+	NamespaceTerminating func(name string) bool
+	// NamespaceMeta returns the labels and annotations of a namespace as
+	// policies see them.
+	NamespaceMeta func(name string) (labels, annotations map[string]string)
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
+	// Clock is time.Now where it is nil.
+	Clock func() time.Time
+	// Error is told of failures inside the handler; nil ignores them.
+	Error func(ctx context.Context, err error)
+}
+
+// Times of the handler.
+const (
+	// catchUp is how long a request waits for an index that lags behind.
+	catchUp = 200 * time.Millisecond
+	// answerMargin is kept from the request's time for the answer's way back.
+	answerMargin   = 150 * time.Millisecond
+	defaultTimeout = 3 * time.Second
+)
+
+// Handler serves POST /admit/<entry> for the entries held, own, created and
+// scale. It is safe for concurrent use.
+type Handler struct {
+	options Options
+	metrics *metrics
+	parsers fastjson.ParserPool
+}
+
+// New returns a Handler.
+func New(options Options) (*Handler, error) {
+	switch {
+	case options.Index == nil:
+		return nil, errors.New("webhook: Options.Index is required")
+	case options.Judge == nil:
+		return nil, errors.New("webhook: Options.Judge is required")
+	case options.Recorder == nil:
+		return nil, errors.New("webhook: Options.Recorder is required")
+	case options.Permits == nil:
+		return nil, errors.New("webhook: Options.Permits is required")
+	case options.Namespace == "":
+		return nil, errors.New("webhook: Options.Namespace is required")
+	case options.SyncAccount == "":
+		return nil, errors.New("webhook: Options.SyncAccount is required")
+	}
+	if options.Clock == nil {
+		options.Clock = time.Now
+	}
+	m, err := newMetrics(options.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("webhook: %w", err)
+	}
+	return &Handler{options: options, metrics: m}, nil
+}
+
+// Path is where the API server finds an entry.
+func Path(entry string) string { return pathPrefix + entry }
+
+const pathPrefix = "/admit/"
+
+// The entries of the registration.
+const (
+	EntryHeld    = "held"
+	EntryOwn     = "own"
+	EntryCreated = "created"
+	EntryScale   = "scale"
+)

@@ -1,0 +1,113 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"slices"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+)
+
+// tolerated are the keys of expressions that managed clusters add to every
+// webhook's selectors; they keep a cluster's own namespaces out.
+var tolerated = []string{"control-plane", "kubernetes.azure.com/managedby"}
+
+// same tells whether the cluster has what Mainstay wrote. Others' labels and
+// annotations, and tolerated expressions, are no difference.
+func same(want, have *admissionv1.ValidatingWebhookConfiguration) bool {
+	for key, value := range want.Labels {
+		if have.Labels[key] != value {
+			return false
+		}
+	}
+	for key, value := range want.Annotations {
+		if have.Annotations[key] != value {
+			return false
+		}
+	}
+	if len(want.Webhooks) != len(have.Webhooks) {
+		return false
+	}
+	for i := range want.Webhooks {
+		mine, theirs := want.Webhooks[i].DeepCopy(), have.Webhooks[i].DeepCopy()
+		strip(theirs.NamespaceSelector)
+		strip(theirs.ObjectSelector)
+		if !equality.Semantic.DeepEqual(mine, theirs) {
+			return false
+		}
+	}
+	return true
+}
+
+// merged is have with everything that Mainstay writes as in want.
+func merged(want, have *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
+	out := have.DeepCopy()
+	if out.Labels == nil {
+		out.Labels = map[string]string{}
+	}
+	if out.Annotations == nil {
+		out.Annotations = map[string]string{}
+	}
+	for key, value := range want.Labels {
+		out.Labels[key] = value
+	}
+	for key, value := range want.Annotations {
+		out.Annotations[key] = value
+	}
+	out.Webhooks = want.DeepCopy().Webhooks
+	for i := range out.Webhooks {
+		for _, old := range have.Webhooks {
+			if old.Name == out.Webhooks[i].Name {
+				keep(out.Webhooks[i].NamespaceSelector, old.NamespaceSelector)
+				keep(out.Webhooks[i].ObjectSelector, old.ObjectSelector)
+			}
+		}
+	}
+	return out
+}
+
+func strip(selector *metav1.LabelSelector) {
+	if selector == nil {
+		return
+	}
+	selector.MatchExpressions = slices.DeleteFunc(selector.MatchExpressions, isTolerated)
+}
+
+func keep(into, from *metav1.LabelSelector) {
+	if into == nil || from == nil {
+		return
+	}
+	for _, e := range from.MatchExpressions {
+		if isTolerated(e) {
+			into.MatchExpressions = append(into.MatchExpressions, e)
+		}
+	}
+}
+
+func isTolerated(e metav1.LabelSelectorRequirement) bool {
+	return slices.Contains(tolerated, e.Key)
+}
+
+// writer is the field manager that wrote a configuration last, other than
+// Mainstay.
+func writer(c *admissionv1.ValidatingWebhookConfiguration) string {
+	var last *metav1.ManagedFieldsEntry
+	for i := range c.ManagedFields {
+		e := &c.ManagedFields[i]
+		if e.Manager == v1alpha1.FieldManager || e.Time == nil {
+			continue
+		}
+		if last == nil || last.Time.Before(e.Time) {
+			last = e
+		}
+	}
+	if last == nil {
+		return "unknown"
+	}
+	return last.Manager
+}
