@@ -6,7 +6,6 @@ package controlplane
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +13,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox/process"
 )
 
 // Binaries are the paths of the programs of a control plane.
@@ -106,7 +106,7 @@ func buildMissing(ctx context.Context, opts BuildOptions, wanted []program) (Bin
 	if len(missing(dir, wanted)) == 0 {
 		return binariesIn(dir), nil
 	}
-	unlock, err := lock(ctx, filepath.Join(dir, "lock"), func() {
+	unlock, err := process.Lock(ctx, filepath.Join(dir, "lock"), func() {
 		fmt.Fprintln(opts.Progress, "Waiting for another program that builds the control plane.")
 	})
 	if err != nil {
@@ -183,37 +183,6 @@ func missing(dir string, wanted []program) []program {
 func executable(file string) bool {
 	info, err := os.Stat(file)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
-}
-
-// lock takes an exclusive lock that the kernel releases when this program
-// ends, and calls wait once if it has to wait for it.
-func lock(ctx context.Context, file string, wait func()) (func(), error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for waited := false; ; {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", file, err)
-		}
-		if !waited {
-			wait()
-			waited = true
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("wait for %s: %w", file, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
 }
 
 // linkerFlags give the programs the version that clients ask them for:

@@ -77,7 +77,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", opts.Dir, err)
 	}
-	unlock, err := lock(ctx, filepath.Join(opts.Dir, lockedFile), func() {})
+	unlock, err := process.Lock(ctx, filepath.Join(opts.Dir, lockedFile), func() {})
 	if err != nil {
 		return nil, fmt.Errorf("start the control plane: %w", err)
 	}

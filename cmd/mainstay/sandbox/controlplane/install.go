@@ -22,6 +22,8 @@ const fieldManager = "mainstay-sandbox"
 // and the API server serves the kinds that they define. Installing the same
 // twice is no error.
 func Install(ctx context.Context, config *rest.Config, objects []*unstructured.Unstructured) error {
+	config = rest.CopyConfig(config)
+	config.WarningHandler = rest.NoWarnings{} // Nobody reads them here.
 	c, err := client.New(config, client.Options{Scheme: runtime.NewScheme()})
 	if err != nil {
 		return fmt.Errorf("install: %w", err)
