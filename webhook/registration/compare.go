@@ -4,6 +4,8 @@
 package registration
 
 import (
+	"bytes"
+	"encoding/pem"
 	"slices"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -11,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/webhook"
 )
 
 // tolerated are the keys of expressions that managed clusters add to every
@@ -110,4 +113,50 @@ func writer(c *admissionv1.ValidatingWebhookConfiguration) string {
 		return "unknown"
 	}
 	return last.Manager
+}
+
+// intact tells whether a configuration is one that Mainstay published, whatever
+// is tolerated in it: its content has the digest that it says.
+func intact(have *admissionv1.ValidatingWebhookConfiguration) bool {
+	bare := have.DeepCopy()
+	for i := range bare.Webhooks {
+		w := &bare.Webhooks[i]
+		strip(w.NamespaceSelector)
+		strip(w.ObjectSelector)
+		w.MatchConditions = slices.DeleteFunc(w.MatchConditions, func(c admissionv1.MatchCondition) bool {
+			return c.Name == markCondition
+		})
+	}
+	return have.Labels[NameLabel] == "mainstay" && have.Annotations[enforcerAnnotation] == "true" &&
+		have.Annotations[ConfigurationAnnotation] == digestOf(bare)
+}
+
+// failsClosedAt tells whether a configuration fails closed at the endpoint of d
+// and trusts a certificate that d trusts, too: it was proven before.
+func failsClosedAt(have *admissionv1.ValidatingWebhookConfiguration, d desired) bool {
+	for i := range have.Webhooks {
+		w := &have.Webhooks[i]
+		if w.Name != webhook.EntryOwn+suffix {
+			continue
+		}
+		client := d.client(webhook.Path(webhook.EntryOwn))
+		known := w.ClientConfig.CABundle
+		client.CABundle = known
+		return w.FailurePolicy != nil && *w.FailurePolicy == admissionv1.Fail &&
+			equality.Semantic.DeepEqual(w.ClientConfig, client) && overlaps(known, d.bundle)
+	}
+	return false
+}
+
+// overlaps tells whether two bundles have a certificate in common.
+func overlaps(a, b []byte) bool {
+	for {
+		var block *pem.Block
+		if block, a = pem.Decode(a); block == nil {
+			return false
+		}
+		if bytes.Contains(b, bytes.TrimSpace(pem.EncodeToMemory(block))) {
+			return true
+		}
+	}
 }

@@ -31,6 +31,8 @@ const (
 	suffix     = ".mainstay.dev"
 	nsLabel    = "kubernetes.io/metadata.name"
 	leasesOnly = "kube-node-lease"
+	// markCondition is the name of the condition that mark adds.
+	markCondition = "this-configuration"
 	// enforcerAnnotation keeps a managed cluster's enforcer from narrowing the
 	// entries.
 	enforcerAnnotation = "admissions.enforcer/disabled"
@@ -335,7 +337,7 @@ func (d desired) mark(c *admissionv1.ValidatingWebhookConfiguration) {
 		}
 		key := quote(ConfigurationAnnotation)
 		c.Webhooks[i].MatchConditions = append(c.Webhooks[i].MatchConditions, admissionv1.MatchCondition{
-			Name: "this-configuration",
+			Name: markCondition,
 			Expression: `!(has(request.dryRun) && request.dryRun && object != null && has(object.metadata.annotations) && ` +
 				key + " in object.metadata.annotations && object.metadata.annotations[" + key + "] != " + quote(digest) + ")",
 		})

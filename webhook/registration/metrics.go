@@ -1,0 +1,36 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	restored prometheus.Counter
+	probe    prometheus.Gauge
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		restored: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_webhook_configuration_restored_total",
+			Help: "How often the webhook configuration was put back after someone deleted or edited it.",
+		}),
+		probe: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "mainstay_enforcement_probe_success",
+			Help: "1 if the last canary was refused by the webhook, as it has to be.",
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	if err := errors.Join(registerer.Register(m.restored), registerer.Register(m.probe)); err != nil {
+		return nil, fmt.Errorf("register metrics of the registration: %w", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,404 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// Mode says what happens to requests about held objects while Mainstay can't be
+// reached.
+type Mode string
+
+// The modes.
+const (
+	// Ignore: the API server has not been seen to reach Mainstay yet.
+	Ignore Mode = "Ignore"
+	// Fail: it has, and refuses what Mainstay can't judge.
+	Fail Mode = "Fail"
+	// Off: mainstay-off is in force.
+	Off Mode = "Off"
+)
+
+// State is what the condition Enforcing says.
+type State struct {
+	Mode    Mode
+	Message string
+}
+
+// Switch says whether the way out mainstay-off is in force.
+type Switch interface {
+	State(now time.Time) (active bool, reason string, until time.Time)
+	Changed() <-chan struct{}
+}
+
+// Options of a Registration. Client, Index, Bundle, BundleChanged, Endpoint,
+// Namespace and SyncAccount are required.
+type Options struct {
+	Client kubernetes.Interface
+	Index  *ownership.Index
+	// Bundle is the PEM by which the API server trusts the webhook, nil while
+	// there is none; BundleChanged returns a channel that closes at its next
+	// change.
+	Bundle        func() []byte
+	BundleChanged func() <-chan struct{}
+	Endpoint      Endpoint
+	// Namespace is Mainstay's own, SyncAccount its account's full user name.
+	Namespace   string
+	SyncAccount string
+	// ScaleFail makes the entry scale fail closed, too.
+	ScaleFail bool
+	// Off is never in force where it is nil.
+	Off Switch
+	// Leader tells whether this replica publishes the configuration; the others
+	// only put back what was published. Nil: it does.
+	Leader func() bool
+	// Ready tells that the index has all inventories of the cluster; before that
+	// nothing is registered, so that a restart never narrows what is. Nil: it is.
+	Ready func() bool
+	// Probe sends a canary (see Canary) through the API server and returns its
+	// answer. Nil: by Client.
+	Probe func(ctx context.Context, canary []byte) error
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
+	// Clock is time.Now where it is nil.
+	Clock func() time.Time
+	// Error is told of failures that are tried again; nil ignores them.
+	Error func(error)
+}
+
+// Times of the registration.
+const (
+	probeInterval = 30 * time.Second
+	probeTimeout  = 3 * time.Second
+	retryMin      = 20 * time.Millisecond
+	retryMax      = 2 * time.Second
+	ensureTimeout = 5 * time.Second
+	fightWindow   = 10 * time.Minute
+	fightRestores = 3
+	fightInterval = time.Minute
+)
+
+// Registration keeps the ValidatingWebhookConfiguration as it has to be. It is
+// safe for concurrent use.
+type Registration struct {
+	options Options
+	metrics *metrics
+	wake    chan struct{}
+
+	mu sync.Mutex // held during a step
+	// started tells that the configuration in the cluster was looked at once;
+	// proven, that the API server was seen to reach the endpoint.
+	started bool
+	proven  bool
+	// published is what was last written or found right; inForce the digest
+	// that last answered a canary, probed when.
+	published *admissionv1.ValidatingWebhookConfiguration
+	inForce   string
+	probed    time.Time
+	retry     time.Duration
+	restores  []time.Time
+
+	stateMu sync.RWMutex
+	state   State
+	changed chan struct{}
+}
+
+// New returns a Registration that has registered nothing yet.
+func New(options Options) (*Registration, error) {
+	switch {
+	case options.Client == nil:
+		return nil, errors.New("registration: Options.Client is required")
+	case options.Index == nil:
+		return nil, errors.New("registration: Options.Index is required")
+	case options.Bundle == nil || options.BundleChanged == nil:
+		return nil, errors.New("registration: Options.Bundle and Options.BundleChanged are required")
+	case (options.Endpoint.URL == "") == (options.Endpoint.Service == nil):
+		return nil, errors.New("registration: Options.Endpoint needs exactly one of URL and Service")
+	case options.Namespace == "":
+		return nil, errors.New("registration: Options.Namespace is required")
+	case options.SyncAccount == "":
+		return nil, errors.New("registration: Options.SyncAccount is required")
+	}
+	if options.Clock == nil {
+		options.Clock = time.Now
+	}
+	if options.Leader == nil {
+		options.Leader = func() bool { return true }
+	}
+	if options.Ready == nil {
+		options.Ready = func() bool { return true }
+	}
+	m, err := newMetrics(options.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registration{
+		options: options, metrics: m,
+		wake:    make(chan struct{}, 1),
+		state:   State{Mode: Ignore, Message: "the webhook is not registered yet"},
+		changed: make(chan struct{}),
+	}
+	if r.options.Probe == nil {
+		r.options.Probe = r.send
+	}
+	return r, nil
+}
+
+// NeedLeaderElection tells that every replica puts the configuration back.
+func (r *Registration) NeedLeaderElection() bool { return false }
+
+// State is what is registered now.
+func (r *Registration) State() State {
+	r.stateMu.RLock()
+	defer r.stateMu.RUnlock()
+	return r.state
+}
+
+// Changed returns a channel that is closed at the next change of State.
+func (r *Registration) Changed() <-chan struct{} {
+	r.stateMu.RLock()
+	defer r.stateMu.RUnlock()
+	return r.changed
+}
+
+// Start keeps the configuration until ctx ends, and then leaves it in place.
+func (r *Registration) Start(ctx context.Context) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(r.options.Client, 0,
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, Name).String()
+		}))
+	informer := factory.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer()
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { r.poke() }, UpdateFunc: func(any, any) { r.poke() }, DeleteFunc: func(any) { r.poke() },
+	}); err != nil {
+		return fmt.Errorf("watch the webhook configuration: %w", err)
+	}
+	go informer.RunWithContext(ctx)
+	for {
+		// The channels come first: a change during the step wakes the next one.
+		index, bundle := r.options.Index.Changed(), r.options.BundleChanged()
+		var off <-chan struct{}
+		if r.options.Off != nil {
+			off = r.options.Off.Changed()
+		}
+		wait, err := r.step(ctx)
+		if err != nil && ctx.Err() == nil && r.options.Error != nil {
+			r.options.Error(err)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-index:
+		case <-bundle:
+		case <-off:
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Ensure returns once what the index declares is registered and the API server
+// judges by it. It is called before the first object of a new kind is applied,
+// so that a kind is covered before it exists.
+func (r *Registration) Ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
+	for {
+		wait, err := r.step(ctx)
+		if err == nil && r.settled() {
+			return nil
+		}
+		timer := time.NewTimer(min(wait, retryMax))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			if err == nil {
+				err = errors.New(r.State().Message)
+			}
+			return fmt.Errorf("register the webhook: %w", err)
+		case <-timer.C:
+		}
+	}
+}
+
+// settled tells that the published configuration is in force, as far as a
+// canary can tell.
+func (r *Registration) settled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.published == nil {
+		return false
+	}
+	if r.off() {
+		return true
+	}
+	return r.inForce == r.published.Annotations[ConfigurationAnnotation] && r.proven
+}
+
+func (r *Registration) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Registration) off() bool {
+	active, _, _ := r.offState()
+	return active
+}
+
+func (r *Registration) offState() (active bool, reason string, until time.Time) {
+	if r.options.Off == nil {
+		return false, "", time.Time{}
+	}
+	return r.options.Off.State(r.options.Clock())
+}
+
+// step brings the cluster one step nearer to what has to be there, and says
+// when to look again.
+func (r *Registration) step(ctx context.Context) (time.Duration, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	configurations := r.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	have, err := configurations.Get(ctx, Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		have, err = nil, nil
+	}
+	if err != nil {
+		return r.backoff(), fmt.Errorf("get the webhook configuration: %w", err)
+	}
+	want, wait := r.wanted(have)
+	if want == nil {
+		return wait, nil
+	}
+	if have == nil || !same(want, have) {
+		if wait := r.fight(want, have); wait > 0 {
+			return wait, nil
+		}
+		if err := r.publish(ctx, want, have); err != nil {
+			return r.backoff(), err
+		}
+	}
+	r.published = want
+	return r.prove(ctx, want), nil
+}
+
+// wanted is what has to be in the cluster, as far as this replica may say; nil
+// and a time to wait where it can't say anything yet.
+func (r *Registration) wanted(have *admissionv1.ValidatingWebhookConfiguration) (*admissionv1.ValidatingWebhookConfiguration, time.Duration) {
+	if !r.options.Leader() {
+		// The index of a replica that does not lead may lag behind. It keeps
+		// what was published, and knows an edited one by its digest.
+		if have != nil && intact(have) {
+			return have, 0
+		}
+		return r.published, probeInterval
+	}
+	if !r.options.Ready() {
+		r.set(State{r.State().Mode, "the inventories are being read"})
+		return nil, 50 * time.Millisecond
+	}
+	bundle := r.options.Bundle()
+	if len(bundle) == 0 {
+		r.set(State{Ignore, "there is no serving certificate yet"})
+		return nil, 100 * time.Millisecond
+	}
+	d := desired{
+		held: read(r.options.Index, r.options.Namespace), endpoint: r.options.Endpoint, bundle: bundle,
+		namespace: r.options.Namespace, syncAccount: r.options.SyncAccount, scaleFail: r.options.ScaleFail,
+	}
+	if !r.started {
+		// A configuration that fails closed at this very endpoint was proven
+		// before: opening it during each start would be a gap.
+		r.started = true
+		r.proven = r.proven || have != nil && failsClosedAt(have, d)
+	}
+	d.fail = r.proven && !r.off()
+	return d.configuration(), 0
+}
+
+// publish writes the configuration, others' additions kept.
+func (r *Registration) publish(ctx context.Context, want, have *admissionv1.ValidatingWebhookConfiguration) error {
+	configurations := r.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	var err error
+	if have == nil {
+		fresh := want.DeepCopy()
+		fresh.ResourceVersion, fresh.UID, fresh.ManagedFields = "", "", nil
+		fresh.CreationTimestamp, fresh.Generation = metav1.Time{}, 0
+		_, err = configurations.Create(ctx, fresh, metav1.CreateOptions{FieldManager: v1alpha1.FieldManager})
+	} else {
+		_, err = configurations.Update(ctx, merged(want, have), metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
+	}
+	if err != nil {
+		return fmt.Errorf("write the webhook configuration: %w", err)
+	}
+	return nil
+}
+
+// fight counts a restore, and returns how long to wait where someone else
+// writes the configuration again and again.
+func (r *Registration) fight(want, have *admissionv1.ValidatingWebhookConfiguration) time.Duration {
+	if r.published == nil || digest(r.published) != digest(want) {
+		return 0 // our own change
+	}
+	now := r.options.Clock()
+	for len(r.restores) > 0 && now.Sub(r.restores[0]) > fightWindow {
+		r.restores = r.restores[1:]
+	}
+	if len(r.restores) >= fightRestores {
+		if since := now.Sub(r.restores[len(r.restores)-1]); since < fightInterval {
+			other := "someone deletes"
+			if have != nil {
+				other = writer(have) + " edits"
+			}
+			r.set(State{r.State().Mode, fmt.Sprintf(
+				"%s the ValidatingWebhookConfiguration %s again and again; it is put back once a minute", other, Name)})
+			return fightInterval - since
+		}
+	}
+	r.restores = append(r.restores, now)
+	r.metrics.restored.Inc()
+	r.inForce = ""
+	return 0
+}
+
+func (r *Registration) backoff() time.Duration {
+	r.retry = min(max(r.retry*2, retryMin), retryMax)
+	return r.retry
+}
+
+func (r *Registration) set(state State) {
+	r.stateMu.Lock()
+	defer r.stateMu.Unlock()
+	if r.state == state {
+		return
+	}
+	r.state = state
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func digest(c *admissionv1.ValidatingWebhookConfiguration) string {
+	return c.Annotations[ConfigurationAnnotation]
+}
