@@ -281,17 +281,22 @@ type GitSyncStatus struct {
 // ObjectCounts counts declared objects.
 type ObjectCounts struct {
 	// Declared by the applied revision.
+	// +optional
 	Declared int32 `json:"declared"`
 }
 
 // DriftCounts counts differences from git.
 type DriftCounts struct {
 	// Current differences that no exception permits.
+	// +optional
 	Current int32 `json:"current"`
 	// Permitted differences.
+	// +optional
 	Permitted int32 `json:"permitted"`
 	// Refused24h is the number of requests refused in the last 24 hours.
+	// +optional
 	Refused24h int32 `json:"refused24h"`
 	// Reverted24h is the number of reverts in the last 24 hours.
+	// +optional
 	Reverted24h int32 `json:"reverted24h"`
 }

@@ -252,11 +252,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 	uid := types.UID(live.GetStringBytes("metadata", "uid"))
 	var rest []policy.Field
 	for _, f := range fields {
-		value := "absent"
-		if f.To != nil {
-			value = g.l.Mask(fieldset.Canonical(nil, f.To))
-		}
-		if p, ok := g.l.Permits.Find(uid, f.Path.String(), value); ok {
+		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok {
 			st.permitted = append(st.permitted, permittedField{f, p.Until})
 			st.until = earlier(st.until, p.Until)
 			continue

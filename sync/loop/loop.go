@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fastjson"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,7 +45,7 @@ type Policies interface {
 
 // Permits finds the sealed record of a value that was permitted.
 type Permits interface {
-	Find(uid types.UID, path, value string) (permit.Permit, bool)
+	Find(uid types.UID, path string, value *fastjson.Value) (permit.Permit, bool)
 }
 
 // Recorder records what the guard found and did.
@@ -89,8 +90,6 @@ type Deps struct {
 	Off          Off
 	Events       events.EventRecorder
 	Registerer   prometheus.Registerer
-	// Mask is the keyed hash of values, the one that permits carry.
-	Mask func([]byte) string
 	// Await returns when policies, permits and what policies read are known:
 	// nothing is judged or applied before.
 	Await func(ctx context.Context) error
@@ -148,7 +147,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		"Source": d.Source == nil, "Applier": d.Applier == nil, "Policies": d.Policies == nil,
 		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Recorder": d.Recorder == nil,
 		"Registration": d.Registration == nil, "Off": d.Off == nil, "Events": d.Events == nil,
-		"Mask": d.Mask == nil, "Await": d.Await == nil,
+		"Await": d.Await == nil,
 	} {
 		if missing {
 			return nil, fmt.Errorf("loop: Deps.%s is required", name)
