@@ -30,19 +30,21 @@ var allowed = map[string][]string{
 	"config/v1alpha1": {},
 	"charts":          {},
 
-	"policy":           {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/permit", "policy/rego"},
+	"policy":           {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/rego"},
 	"policy/audit":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership"},
 	"policy/facts":     {"policy"},
 	"policy/fieldset":  {},
+	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
-	"policy/permit":    {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/seal"},
+	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"policy/rego":      {},
 	"policy/reload":    {"config/v1alpha1", "policy"},
 	"policy/seal":      {},
 
-	"webhook":              {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit"},
+	// It takes the words of a refusal from policy/audit: one wording everywhere.
+	"webhook":              {"config/v1alpha1", "policy", "policy/audit", "policy/fieldset", "policy/ownership", "policy/permit"},
 	"webhook/cert":         {},
-	"webhook/registration": {"config/v1alpha1", "policy/ownership"},
+	"webhook/registration": {"config/v1alpha1", "policy/ownership", "webhook"},
 
 	"sync/apply":     {"config/v1alpha1", "policy/fieldset", "policy/ownership"},
 	"sync/drift":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit"},
