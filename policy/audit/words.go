@@ -277,6 +277,9 @@ func oneLine(text string) string {
 	}, text)
 }
 
+// Cut makes a text from elsewhere one line of at most limit characters.
+func Cut(text string, limit int) string { return cutRunes(oneLine(text), limit) }
+
 func cutRunes(text string, limit int) string {
 	if utf8.RuneCountInString(text) <= limit {
 		return text
