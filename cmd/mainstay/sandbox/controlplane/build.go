@@ -121,6 +121,9 @@ func buildMissing(ctx context.Context, opts BuildOptions, wanted []program) (Bin
 	if err != nil {
 		return Binaries{}, err
 	}
+	if err := removeUnfinished(dir); err != nil {
+		return Binaries{}, err
+	}
 	announce(opts.Progress, dir, todo)
 	for _, p := range todo {
 		if err := build(ctx, opts, module, dir, flags, p); err != nil {
@@ -206,6 +209,24 @@ func linkerFlags(module string) (string, error) {
 	return strings.Join(flags, " "), nil
 }
 
+// unfinished begins the names of folders with binaries that are being built.
+const unfinished = "build-"
+
+// removeUnfinished removes what a builder has left that was killed. The caller
+// has the lock, so no other is at work.
+func removeUnfinished(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, unfinished+"*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func announce(w io.Writer, dir string, todo []program) {
 	fmt.Fprintf(w, "Building the control plane once, into %s.\n", dir)
 	fmt.Fprintln(w, "Measured on two cores with empty caches:")
@@ -216,7 +237,7 @@ func announce(w io.Writer, dir string, todo []program) {
 }
 
 func build(ctx context.Context, opts BuildOptions, module, dir, flags string, p program) error {
-	temp, err := os.MkdirTemp(dir, "build-")
+	temp, err := os.MkdirTemp(dir, unfinished)
 	if err != nil {
 		return err
 	}
