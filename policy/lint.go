@@ -61,6 +61,7 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		if testFile(file) {
 			continue
 		}
+		l.wholeData(m)
 		if first[name] == nil {
 			first[name] = m.Package
 		}
@@ -249,6 +250,19 @@ func (l *linter) calls(m *ast.Module) {
 	}
 }
 
+// wholeData finds references to data that could mean anything. It looks before
+// compiling, which would complain about recursion.
+func (l *linter) wholeData(m *ast.Module) {
+	ast.WalkTerms(m, func(t *ast.Term) bool {
+		if ref, ok := t.Value.(ast.Ref); ok && ref[0].Value.String() == "data" {
+			if _, ok := textAt(ref, 1); !ok {
+				l.add(t.Location, "read data.cluster.<group>.<Kind> or a package", "data can't be read as a whole")
+			}
+		}
+		return false
+	})
+}
+
 // compiled finds what rules read: members of input, and kinds of data.cluster,
 // which must be named literally, since only what is named is watched.
 func (l *linter) compiled(modules map[string]*ast.Module) []Problem {
@@ -314,11 +328,7 @@ func (l *linter) nested(t *ast.Term, own bool, needs map[schema.GroupKind]bool) 
 }
 
 func (l *linter) data(ref ast.Ref, at *ast.Location, needs map[schema.GroupKind]bool) {
-	root, ok := textAt(ref, 1)
-	switch {
-	case !ok:
-		l.add(at, "read data.cluster.<group>.<Kind> or a package", "data can't be read as a whole")
-	case root == "cluster":
+	if root, _ := textAt(ref, 1); root == "cluster" {
 		group, okGroup := textAt(ref, 2)
 		kind, okKind := textAt(ref, 3)
 		if !okGroup || !okKind {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
@@ -132,6 +134,9 @@ func parse(texts map[string]string) (map[string]*ast.Module, error) {
 	modules := make(map[string]*ast.Module, len(texts))
 	var items []Problem
 	for _, file := range slices.Sorted(maps.Keys(texts)) {
+		if blank(texts[file]) {
+			continue
+		}
 		m, err := ast.ParseModuleWithOpts(file, texts[file], ast.ParserOptions{
 			RegoVersion: ast.RegoV1, ProcessAnnotation: true,
 		})
@@ -141,8 +146,6 @@ func parse(texts map[string]string) (map[string]*ast.Module, error) {
 			items = append(items, astProblems(list)...)
 		case err != nil:
 			items = append(items, Problem{File: file, Message: err.Error()})
-		case m == nil:
-			// An empty file, or one with nothing but comments.
 		default:
 			modules[file] = m
 		}
@@ -151,6 +154,16 @@ func parse(texts map[string]string) (map[string]*ast.Module, error) {
 		return nil, &LoadError{Items: items}
 	}
 	return modules, nil
+}
+
+// blank tells whether a file holds nothing but comments.
+func blank(text string) bool {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			return false
+		}
+	}
+	return true
 }
 
 func testFile(file string) bool { return strings.HasSuffix(file, "_test.rego") }
@@ -282,53 +295,73 @@ func runTests(ctx context.Context, box *sandbox, modules, library map[string]*as
 	}
 	all := maps.Clone(library)
 	maps.Copy(all, modules)
-	compiler := box.compiler()
-	results, err := tester.NewRunner().
-		SetCompiler(compiler).
-		SetModules(all).
-		SetTimeout(testTimeout).
-		CapturePrintOutput(false).
-		RaiseBuiltinErrors(true).
-		SetParallel(1).
-		AddCustomBuiltins([]*tester.Builtin{coversForTests()}).
-		RunTests(ctx, nil)
+	results, err := runOnce(ctx, box, all, "")
 	if err != nil {
-		return 0, compileError(err)
+		return 0, err
 	}
-	count := 0
 	var items []Problem
-	for r := range results {
-		count++
+	for _, r := range results {
 		if r.Skip || !r.Fail && r.Error == nil {
 			continue
 		}
+		// Once more with a trace, which tells the expression that was not true
+		// and is too large to be kept for all tests.
+		if again, err := runOnce(ctx, box, all, "^"+regexp.QuoteMeta(r.Package+"."+r.Name)+"$"); err == nil && len(again) == 1 {
+			r.Trace = again[0].Trace
+		}
 		items = append(items, testProblem(r))
-	}
-	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("run the tests of policies: %w", err)
 	}
 	slices.SortFunc(items, compareProblems)
 	if len(items) > 0 {
 		return 0, &LoadError{Items: items}
 	}
-	return count, nil
+	return len(results), nil
+}
+
+// runOnce runs all tests, or with a trace those that match a filter.
+func runOnce(ctx context.Context, box *sandbox, modules map[string]*ast.Module, filter string) ([]*tester.Result, error) {
+	running, err := tester.NewRunner().
+		SetCompiler(box.compiler()).
+		SetModules(modules).
+		SetTimeout(testTimeout).
+		CapturePrintOutput(false).
+		RaiseBuiltinErrors(true).
+		SetParallel(1).
+		AddCustomBuiltins([]*tester.Builtin{coversForTests()}).
+		EnableTracing(filter != "").
+		Filter(filter).
+		RunTests(ctx, nil)
+	if err != nil {
+		return nil, compileError(err)
+	}
+	var results []*tester.Result
+	for r := range running {
+		results = append(results, r)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run the tests of policies: %w", err)
+	}
+	return results, nil
 }
 
 func testProblem(r *tester.Result) Problem {
 	p := Problem{Message: fmt.Sprintf("test %s.%s failed", strings.TrimPrefix(r.Package, "data."), r.Name)}
 	at := r.Location
-	switch {
-	case r.Error != nil:
+	if r.Error != nil {
 		p.Message += ": " + r.Error.Error()
-	case r.FailedAt != nil:
-		if r.FailedAt.Location != nil {
-			at = r.FailedAt.Location
+	} else {
+		for _, event := range r.Trace {
+			expr, ok := event.Node.(*ast.Expr)
+			if ok && event.Op == topdown.FailOp && event.Location != nil && event.Location.File == r.Location.File &&
+				event.Location.Row >= r.Location.Row {
+				at = expr.Location
+			}
+		}
+		if at != r.Location {
 			p.Message += ": not true: " + strings.TrimSpace(string(at.Text))
 		}
 	}
-	if at != nil {
-		p.File, p.Row, p.Col = at.File, at.Row, at.Col
-	}
+	p.File, p.Row, p.Col = at.File, at.Row, at.Col
 	return p
 }
 

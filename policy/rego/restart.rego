@@ -16,6 +16,7 @@ exception contains {
 	some change in input.changes
 	change.path == path
 	change.op in {"add", "replace"}
+	is_string(change.to)
 	regex.match(`^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:\d{2})$`, change.to)
 	distance := abs(time.parse_rfc3339_ns(change.to) - time.parse_rfc3339_ns(input.time))
 	distance <= 60000000000
