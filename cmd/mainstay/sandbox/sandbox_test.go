@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/mainstay-gitops/mainstay/config"
+	"github.com/mainstay-gitops/mainstay/policy"
 )
 
 func options(t *testing.T, behaviour string) Options {
@@ -240,6 +243,32 @@ func TestTheSeedIsARepositoryThatGitClonesAndPushesTo(t *testing.T) {
 				t.Errorf("seeding again moved main to %s, want it untouched at %s", got, head)
 			}
 		})
+	}
+}
+
+func TestTheSeedsPoliciesAreInForceOnceTheirTestsPass(t *testing.T) {
+	modules := make(map[string]string)
+	err := fs.WalkDir(seed, "seed/policies", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".rego" {
+			return err
+		}
+		content, err := seed.ReadFile(name)
+		modules[strings.TrimPrefix(name, "seed/")] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := policy.New(t.Context(), policy.Options{Namespace: namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := engine.Load(t.Context(), policy.Source{Key: "gitsync/" + namespace + "/" + syncName, Modules: modules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(loaded.Rules) != 1 || loaded.Tests != 3 {
+		t.Errorf("got %d rules and %d tests, want 1 and 3", len(loaded.Rules), loaded.Tests)
 	}
 }
 
