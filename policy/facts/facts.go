@@ -25,7 +25,7 @@ const retry = 10 * time.Second
 type Engine interface {
 	Needs() []schema.GroupKind
 	NeedsChanged() <-chan struct{}
-	SetObject(group, kind, namespace, name string, object map[string]any) error
+	SetObject(group, kind, namespace, name string, object map[string]any)
 	DeleteObject(group, kind, namespace, name string)
 }
 
@@ -138,9 +138,7 @@ func (f *Facts) watch(ctx context.Context, gk schema.GroupKind, resource schema.
 		if !ok {
 			return
 		}
-		if err := f.o.Engine.SetObject(group, gk.Kind, u.GetNamespace(), u.GetName(), u.Object); err != nil {
-			log.Error(err, "object not handed to policies", "namespace", u.GetNamespace(), "name", u.GetName())
-		}
+		f.o.Engine.SetObject(group, gk.Kind, u.GetNamespace(), u.GetName(), u.Object)
 	}
 	// Neither can fail before the informer runs.
 	if err := informer.SetTransform(withoutManagedFields); err != nil {

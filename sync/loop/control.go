@@ -4,23 +4,53 @@
 package loop
 
 import (
+	"context"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
 // control has Reconcile called for changes of a GitSync's spec, annotations
-// and deletion; the writes of its own status are not news.
+// and deletion, and for all of them when the webhook's registration changes,
+// since their status speaks of it. The writes of their own status are not news.
 func (l *Loop) control(mgr ctrl.Manager) error {
+	news := make(chan event.GenericEvent)
+	registration := manager.RunnableFunc(func(ctx context.Context) error {
+		for {
+			changed := l.Registration.Changed()
+			for _, s := range l.Index.Syncs() {
+				gs := &v1alpha1.GitSync{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
+				select {
+				case news <- event.GenericEvent{Object: gs}:
+				case <-ctx.Done():
+					return nil
+				}
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+	if err := mgr.Add(registration); err != nil {
+		return fmt.Errorf("watch the registration: %w", err)
+	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
 		Complete(l)
 	if err != nil {

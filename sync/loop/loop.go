@@ -62,6 +62,8 @@ type Registration interface {
 	// State says whether the API server refuses without Mainstay: Fail, Ignore
 	// or Off, and why.
 	State() (mode, message string)
+	// Changed is closed at the next change of State.
+	Changed() <-chan struct{}
 }
 
 // Off is the way out: while it is in force, nothing is written.

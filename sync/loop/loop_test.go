@@ -78,6 +78,7 @@ type fakeRegistration struct{}
 
 func (fakeRegistration) Ensure(context.Context) error { return nil }
 func (fakeRegistration) State() (string, string)      { return "Fail", "" }
+func (fakeRegistration) Changed() <-chan struct{}     { return nil }
 
 type fakePermits struct{}
 
@@ -438,4 +439,3 @@ metadata: {name: c, namespace: NS-inner}
 		t.Errorf("%d reverts of what nobody changed", reverts)
 	}
 }
-

@@ -1,0 +1,378 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/mainstay-gitops/mainstay/config"
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/audit"
+	"github.com/mainstay-gitops/mainstay/policy/facts"
+	"github.com/mainstay-gitops/mainstay/policy/off"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/policy/permit"
+	"github.com/mainstay-gitops/mainstay/policy/reload"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/inventory"
+	"github.com/mainstay-gitops/mainstay/sync/loop"
+	"github.com/mainstay-gitops/mainstay/sync/source"
+	"github.com/mainstay-gitops/mainstay/webhook"
+	"github.com/mainstay-gitops/mainstay/webhook/cert"
+	"github.com/mainstay-gitops/mainstay/webhook/registration"
+)
+
+// Run builds the process and runs it until ctx ends or a part fails.
+func Run(ctx context.Context, o Options) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	log := newLogger(o.Log)
+	ctrl.SetLogger(log)
+	ctx = ctrl.LoggerInto(ctx, log)
+	a, err := build(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", o.Version, "cluster", o.Config.ClusterName, "objects", a.index.Len())
+	if err := a.manager.Start(ctx); err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+// app is what has to be reached after it was built.
+type app struct {
+	manager ctrl.Manager
+	index   *ownership.Index
+}
+
+// build makes every part, left to right: first what both halves judge by, then
+// the webhook, then the sync loop. Nothing is served before the inventory and
+// the policies in the cluster were read.
+func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
+	cfg := o.Config
+	restConfig := rest.CopyConfig(o.REST)
+	// The API server's priority and fairness limits fairly; a limit of our own
+	// would only delay reverts.
+	restConfig.QPS = -1
+	restConfig.UserAgent = "mainstay/" + o.Version
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register types: %w", err)
+	}
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme:                  scheme,
+		Logger:                  log,
+		Metrics:                 metricsserver.Options{BindAddress: cfg.Metrics.BindAddress},
+		HealthProbeBindAddress:  cfg.Health.BindAddress,
+		LeaderElection:          cfg.LeaderElection.Enabled,
+		LeaderElectionID:        "mainstay",
+		LeaderElectionNamespace: cfg.Namespace,
+		// A leader that ends lets the next one begin at once.
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	kube, err := kubernetes.NewForConfigAndClient(restConfig, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	direct, err := client.New(restConfig, client.Options{Scheme: scheme, Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	dynamicClient, err := dynamic.NewForConfigAndClient(restConfig, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	account := "system:serviceaccount:" + cfg.Namespace + ":" + serviceAccount
+	registry := registerer(o.Version)
+	report := func(err error) { log.Error(err, "trying again") }
+
+	// What both halves judge by.
+	key, err := sealingKey(ctx, kube, cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	index := ownership.NewIndex()
+	loader, err := ownership.NewLoader(ownership.LoaderOptions{Reader: direct, Key: key, Namespace: cfg.Namespace, Index: index})
+	if err != nil {
+		return nil, err
+	}
+	engine, err := policy.New(ctx, policy.Options{
+		Deadline: cfg.Policies.Deadline.Duration, PersonManagers: cfg.Policies.PersonFieldManagers,
+		Namespace: cfg.Namespace, ClusterName: cfg.ClusterName, MaskSecret: key.Mask, SyncAccount: account,
+	})
+	if err != nil {
+		return nil, err
+	}
+	knowledge, err := facts.New(facts.Options{Client: dynamicClient, Mapper: mgr.GetRESTMapper(), Engine: engine})
+	if err != nil {
+		return nil, err
+	}
+	recorderOfEvents := mgr.GetEventRecorder("mainstay")
+	leader := func() bool {
+		select {
+		case <-mgr.Elected():
+			return true
+		default:
+			return false
+		}
+	}
+	reloader, err := reload.New(reload.Options{
+		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: leader,
+	})
+	if err != nil {
+		return nil, err
+	}
+	permits, err := permit.New(permit.Options{Client: kube, Namespace: cfg.Namespace, Key: key, Error: report})
+	if err != nil {
+		return nil, err
+	}
+	wayOut, err := off.New(off.Options{Client: kube, Namespace: cfg.Namespace, Registerer: registry})
+	if err != nil {
+		return nil, err
+	}
+	recorder, err := audit.New(audit.Options{
+		Ledger: o.Ledger, Events: recorderOfEvents, Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := loader.LoadAll(ctx); err != nil {
+		return nil, fmt.Errorf("load what is declared: %w", err)
+	}
+	if err := reloader.LoadAll(ctx); err != nil {
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+
+	// The webhook.
+	certificate, err := cert.New(cert.Options{
+		Client: kube, Namespace: cfg.Namespace, DNSNames: dnsNames(cfg), IPs: ips(cfg), Registerer: registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := certificate.Ensure(ctx); err != nil {
+		return nil, err
+	}
+	registered, err := registration.New(registration.Options{
+		Client: kube, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
+		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account,
+		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail,
+		Off:       wayOut, Leader: leader, Registerer: registry, Error: report,
+	})
+	if err != nil {
+		return nil, err
+	}
+	namespaces := newNamespaces(mgr.GetCache())
+	handler, err := webhook.New(webhook.Options{
+		Index: index, Judge: engine, Recorder: recorder, Permits: permits,
+		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
+		CanGet: mayGet(kube), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
+		Registerer: registry,
+		Error:      func(ctx context.Context, err error) { log.Error(err, "admission request") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	server := newServer(cfg.Webhook.BindAddress, handler, certificate.TLSConfig())
+
+	// The sync loop.
+	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := apply.ClientFor(restConfig, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	applier, err := apply.New(apply.Options{Client: raw})
+	if err != nil {
+		return nil, err
+	}
+	store, err := inventory.New(inventory.Options{Client: direct, Key: key, Namespace: cfg.Namespace, Index: index})
+	if err != nil {
+		return nil, err
+	}
+	known := func(ctx context.Context) error {
+		if err := knowledge.Synced(ctx); err != nil {
+			return err
+		}
+		return await(ctx, permits.Synced, wayOut.Synced)
+	}
+	syncLoop, err := loop.New(loop.Deps{
+		Client: direct, Config: restConfig, HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper(),
+		Index: index, Inventory: store, Source: repositories, Applier: applier,
+		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
+		Registration: stateOf{registered}, Off: wayOut, Events: recorderOfEvents, Registerer: registry, Await: known,
+	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism})
+	if err != nil {
+		return nil, err
+	}
+
+	// Everything that runs.
+	for _, part := range []interface{ Start(context.Context) error }{
+		knowledge, permits, wayOut, recorder, certificate, registered, server,
+	} {
+		if err := mgr.Add(part); err != nil {
+			return nil, fmt.Errorf("add %T: %w", part, err)
+		}
+	}
+	if err := errors.Join(reloader.SetupWithManager(mgr), syncLoop.SetupWithManager(mgr), watchInventories(mgr, loader)); err != nil {
+		return nil, err
+	}
+	if err := namespaces.watch(ctx); err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		mgr.AddHealthzCheck("alive", func(*http.Request) error { return nil }),
+		mgr.AddReadyzCheck("webhook", server.ready),
+		mgr.AddReadyzCheck("known", func(*http.Request) error {
+			if permits.Synced() && wayOut.Synced() {
+				return nil
+			}
+			return errors.New("permits and mainstay-off are not known yet")
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("add checks: %w", err)
+	}
+	return &app{manager: mgr, index: index}, nil
+}
+
+// serviceAccount that Mainstay runs as.
+const serviceAccount = "mainstay"
+
+// registerer is the registry that the metrics endpoint serves, with the build
+// information in it.
+func registerer(version string) prometheus.Registerer {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "mainstay_build_info", Help: "1, with the version as label.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	registry := &scoped{inner: ctrlmetrics.Registry}
+	registry.MustRegister(info)
+	return registry
+}
+
+// scoped lets a process, and a test, build more than one app: a later one
+// replaces the collectors of an earlier one.
+type scoped struct{ inner prometheus.Registerer }
+
+func (s *scoped) Register(c prometheus.Collector) error {
+	err := s.inner.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		s.inner.Unregister(already.ExistingCollector)
+		return s.inner.Register(c)
+	}
+	return err
+}
+
+func (s *scoped) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		if err := s.Register(c); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (s *scoped) Unregister(c prometheus.Collector) bool { return s.inner.Unregister(c) }
+
+// watchInventories has every replica load inventories as they change.
+func watchInventories(mgr ctrl.Manager, loader *ownership.Loader) error {
+	everywhere := false
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("inventory").
+		For(&v1alpha1.Inventory{}, builder.OnlyMetadata).
+		WithOptions(controller.Options{NeedLeaderElection: &everywhere}).
+		Complete(loader)
+	if err != nil {
+		return fmt.Errorf("set up the inventory controller: %w", err)
+	}
+	return nil
+}
+
+// stateOf shows the registration to the sync loop, which does not import the
+// webhook's packages.
+type stateOf struct{ *registration.Registration }
+
+func (s stateOf) State() (mode, message string) {
+	state := s.Registration.State()
+	return string(state.Mode), state.Message
+}
+
+func endpoint(cfg *config.Config) registration.Endpoint {
+	if cfg.Webhook.URL != "" {
+		return registration.Endpoint{URL: cfg.Webhook.URL}
+	}
+	s := cfg.WebhookService()
+	return registration.Endpoint{Service: &registration.ServicePort{Namespace: s.Namespace, Name: s.Name, Port: s.Port}}
+}
+
+// dnsNames and ips are what the serving certificate has to be good for.
+func dnsNames(cfg *config.Config) []string {
+	if cfg.Webhook.URL == "" {
+		s := cfg.WebhookService()
+		return []string{s.Name + "." + s.Namespace + ".svc", s.Name + "." + s.Namespace + ".svc.cluster.local"}
+	}
+	if host := urlHost(cfg); net.ParseIP(host) == nil {
+		return []string{host}
+	}
+	return nil
+}
+
+func ips(cfg *config.Config) []net.IP {
+	if ip := net.ParseIP(urlHost(cfg)); ip != nil {
+		return []net.IP{ip}
+	}
+	return nil
+}
+
+func urlHost(cfg *config.Config) string {
+	u, err := url.Parse(cfg.Webhook.URL)
+	if err != nil {
+		return "" // Config.Validate has refused it
+	}
+	return u.Hostname()
+}
+
+// await returns when all conditions hold.
+func await(ctx context.Context, conditions ...func() bool) error {
+	for _, holds := range conditions {
+		for !holds() {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}

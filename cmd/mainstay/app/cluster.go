@@ -1,0 +1,131 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-logr/logr"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/seal"
+)
+
+// keySecret holds the sealing key; all replicas share it.
+const keySecret = "mainstay-key"
+
+// sealingKey reads the key, or makes it if there is none. Of several replicas
+// that make one, the first wins.
+func sealingKey(ctx context.Context, kube kubernetes.Interface, namespace string) (*seal.Key, error) {
+	secrets := kube.CoreV1().Secrets(namespace)
+	secret, err := secrets.Get(ctx, keySecret, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		generated, generateErr := seal.Generate()
+		if generateErr != nil {
+			return nil, generateErr
+		}
+		immutable := true
+		secret, err = secrets.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: keySecret, Namespace: namespace},
+			Type:       v1alpha1.SecretTypeKey, Immutable: &immutable,
+			Data: map[string][]byte{"key": generated},
+		}, metav1.CreateOptions{FieldManager: v1alpha1.FieldManager})
+		if apierrors.IsAlreadyExists(err) {
+			secret, err = secrets.Get(ctx, keySecret, metav1.GetOptions{})
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the sealing key %s/%s: %w", namespace, keySecret, err)
+	}
+	key, err := seal.NewKey(secret.Data["key"])
+	if err != nil {
+		return nil, fmt.Errorf("secret %s/%s: %w", namespace, keySecret, err)
+	}
+	return key, nil
+}
+
+// mayGet asks whether a user may read an object. It is asked for refusals only;
+// an error means no.
+func mayGet(kube kubernetes.Interface) func(context.Context, *policy.User, schema.GroupVersionResource, string, string) bool {
+	return func(ctx context.Context, user *policy.User, resource schema.GroupVersionResource, namespace, name string) bool {
+		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
+		for k, v := range user.Extra {
+			extra[k] = v
+		}
+		review, err := kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Verb: "get", Group: resource.Group, Version: resource.Version, Resource: resource.Resource,
+					Namespace: namespace, Name: name,
+				},
+			},
+		}, metav1.CreateOptions{})
+		return err == nil && review.Status.Allowed
+	}
+}
+
+// namespaces answers about namespaces from a watch on their metadata.
+type namespaces struct{ cache cache.Cache }
+
+func newNamespaces(c cache.Cache) *namespaces { return &namespaces{c} }
+
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return m
+}
+
+// watch has the cache follow namespaces before the first question.
+func (n *namespaces) watch(ctx context.Context) error {
+	if _, err := n.cache.GetInformer(ctx, namespaceMetadata(), cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch namespaces: %w", err)
+	}
+	return nil
+}
+
+// get returns nil for a namespace that is not known. It only reads memory: the
+// time bounds a cache that has not been filled yet.
+func (n *namespaces) get(name string) *metav1.PartialObjectMetadata {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	m := namespaceMetadata()
+	if err := n.cache.Get(ctx, types.NamespacedName{Name: name}, m); err != nil {
+		return nil
+	}
+	return m
+}
+
+func (n *namespaces) terminating(name string) bool {
+	m := n.get(name)
+	return m != nil && !m.DeletionTimestamp.IsZero()
+}
+
+func (n *namespaces) metadata(name string) (labels, annotations map[string]string) {
+	m := n.get(name)
+	if m == nil {
+		return nil, nil
+	}
+	return m.Labels, m.Annotations
+}
+
+// newLogger logs JSON lines.
+func newLogger(w io.Writer) logr.Logger {
+	return zap.New(zap.WriteTo(w), zap.JSONEncoder(), zap.UseDevMode(false))
+}
