@@ -182,7 +182,7 @@ func objectValue(group, kind string, object map[string]any, mask func([]byte) st
 		if err != nil {
 			return nil, err
 		}
-		return converter{mask: mask}.object(parsed, true).Value, nil
+		return converter{mask: mask}.object(parsed, true, &reads{all: true}).Value, nil
 	}
 	v, err := ast.InterfaceToValue(object)
 	if err != nil {

@@ -81,14 +81,14 @@ func (e *Engine) newJudgement(ctx context.Context, c *Change) *judgement {
 	for i, f := range c.Fields {
 		j.paths[i] = f.Path.String()
 	}
-	var want inputKeys
+	var want reads
 	for _, s := range *e.sources.Load() {
 		if s.speaksOf(c) {
 			j.sources = append(j.sources, s)
-			want.add(s.input)
+			want.union(&s.input)
 		}
 	}
-	j.input = e.input(c, j.paths, want)
+	j.input = e.input(c, j.paths, &want)
 	return j
 }
 

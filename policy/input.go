@@ -14,35 +14,67 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 )
 
-// inputKeys are the members of input that policies read.
-type inputKeys struct {
-	all  bool
-	keys map[string]bool
+// reads is the tree of what policies read of input: converting a whole object
+// costs more than judging it. The zero value reads nothing.
+type reads struct {
+	all   bool
+	below map[string]*reads
 }
 
-func (k *inputKeys) add(o inputKeys) {
-	k.all = k.all || o.all
-	for key := range o.keys {
-		k.put(key)
+// add puts a path into the tree: everything at and below it is read.
+func (r *reads) add(path ...string) {
+	for _, key := range path {
+		if r.all {
+			return
+		}
+		if r.below == nil {
+			r.below = map[string]*reads{}
+		}
+		next := r.below[key]
+		if next == nil {
+			next = &reads{}
+			r.below[key] = next
+		}
+		r = next
+	}
+	r.all, r.below = true, nil
+}
+
+// union puts all of o into the tree, and shares nothing with it.
+func (r *reads) union(o *reads) {
+	switch {
+	case r.all:
+	case o.all:
+		r.all, r.below = true, nil
+	default:
+		for key, child := range o.below {
+			if r.below == nil {
+				r.below = map[string]*reads{}
+			}
+			if r.below[key] == nil {
+				r.below[key] = &reads{}
+			}
+			r.below[key].union(child)
+		}
 	}
 }
 
-func (k *inputKeys) put(key string) {
-	if k.keys == nil {
-		k.keys = map[string]bool{}
+// at is what is read of one member; nil for nothing.
+func (r *reads) at(key string) *reads {
+	if r.all {
+		return r
 	}
-	k.keys[key] = true
+	return r.below[key]
 }
 
-// input builds what policies see of a change: only the members in want, since
-// converting a whole object costs more than judging it. paths are those of
-// c.Fields, written out.
-func (e *Engine) input(c *Change, paths []string, want inputKeys) ast.Value {
+// input builds what policies see of a change, as far as they read it. paths are
+// those of c.Fields, written out.
+func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
 	secret := c.Kind.Group == "" && c.Kind.Kind == "Secret"
 	conv := converter{mask: e.options.MaskSecret}
 	out := ast.NewObjectWithCapacity(16)
 	put := func(key string, make func() *ast.Term) {
-		if want.all || want.keys[key] {
+		if want.at(key) != nil {
 			if t := make(); t != nil {
 				out.Insert(ast.InternedTerm(key), t)
 			}
@@ -62,8 +94,8 @@ func (e *Engine) input(c *Change, paths []string, want inputKeys) ast.Value {
 	put("resource", func() *ast.Term {
 		return texts("group", c.Resource.Group, "version", c.Resource.Version, "resource", c.Resource.Resource)
 	})
-	put("object", func() *ast.Term { return conv.object(c.Object, secret) })
-	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret) })
+	put("object", func() *ast.Term { return conv.object(c.Object, secret, want.at("object")) })
+	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret, want.at("oldObject")) })
 	put("options", func() *ast.Term { return conv.value(c.Options) })
 	put("userInfo", func() *ast.Term { return userTerm(c.User) })
 	put("actor", func() *ast.Term { return e.actor(c) })
@@ -273,28 +305,45 @@ func (c converter) value(v *fastjson.Value) *ast.Term {
 	}
 }
 
-// object converts a Kubernetes object: without managedFields, and the values of
-// a Secret masked.
-func (c converter) object(v *fastjson.Value, secret bool) *ast.Term {
+// object converts what is read of a Kubernetes object: without managedFields,
+// and the values of a Secret masked.
+func (c converter) object(v *fastjson.Value, secret bool, want *reads) *ast.Term {
 	if v == nil || v.Type() != fastjson.TypeObject {
 		return c.value(v)
 	}
 	return c.members(v, func(key string, child *fastjson.Value) *ast.Term {
+		want := want.at(key)
 		switch {
+		case want == nil:
+			return nil
 		case key == "metadata" && child.Type() == fastjson.TypeObject:
 			return c.members(child, func(key string, child *fastjson.Value) *ast.Term {
+				want := want.at(key)
 				switch {
-				case key == "managedFields":
+				case want == nil || key == "managedFields":
 					return nil
 				case key == "annotations" && secret:
 					return c.eachMasked(child)
 				}
-				return c.value(child)
+				return c.partly(child, want)
 			})
 		case secret && (key == "data" || key == "stringData"):
 			return c.eachMasked(child)
 		}
-		return c.value(child)
+		return c.partly(child, want)
+	})
+}
+
+// partly converts what is read of a value.
+func (c converter) partly(v *fastjson.Value, want *reads) *ast.Term {
+	if want.all || v.Type() != fastjson.TypeObject {
+		return c.value(v)
+	}
+	return c.members(v, func(key string, child *fastjson.Value) *ast.Term {
+		if want := want.at(key); want != nil {
+			return c.partly(child, want)
+		}
+		return nil
 	})
 }
 

@@ -25,7 +25,7 @@ type linter struct {
 
 	// What compiled rules read.
 	needs []schema.GroupKind
-	input inputKeys
+	input reads
 }
 
 func (l *linter) add(at *ast.Location, hint, format string, args ...any) {
@@ -263,39 +263,20 @@ func (l *linter) wholeData(m *ast.Module) {
 	})
 }
 
-// compiled finds what rules read: members of input, and kinds of data.cluster,
+// compiled finds what rules read: parts of input, and kinds of data.cluster,
 // which must be named literally, since only what is named is watched.
 func (l *linter) compiled(modules map[string]*ast.Module) []Problem {
 	needs := map[schema.GroupKind]bool{}
 	for _, file := range slices.Sorted(maps.Keys(modules)) {
 		own := !strings.HasPrefix(file, internal)
-		ast.WalkTerms(modules[file], func(t *ast.Term) bool {
-			switch v := t.Value.(type) {
-			case ast.Ref:
-				switch v[0].Value.String() {
-				case "input":
-					if key, ok := textAt(v, 1); ok {
-						l.input.put(key)
-					} else {
-						l.input.all = true
-					}
-				case "data":
-					if own {
-						l.data(v, t.Location, needs)
-					}
+		ast.WalkRefs(modules[file], func(ref ast.Ref) bool {
+			switch ref[0].Value.String() {
+			case "input":
+				l.reads(ref)
+			case "data":
+				if own {
+					l.data(ref, ref[0].Location, needs)
 				}
-			case ast.Var:
-				if v == "input" {
-					// Heads of references are terms, too, but are not visited
-					// as such below.
-					l.input.all = true
-				}
-			}
-			if ref, ok := t.Value.(ast.Ref); ok {
-				for _, inner := range ref[1:] {
-					l.nested(inner, own, needs)
-				}
-				return true
 			}
 			return false
 		})
@@ -304,27 +285,17 @@ func (l *linter) compiled(modules map[string]*ast.Module) []Problem {
 	return l.take()
 }
 
-// nested looks at the terms inside a reference, whose head was seen already.
-func (l *linter) nested(t *ast.Term, own bool, needs map[schema.GroupKind]bool) {
-	ref, ok := t.Value.(ast.Ref)
-	if !ok {
-		return
-	}
-	switch ref[0].Value.String() {
-	case "input":
-		if key, ok := textAt(ref, 1); ok {
-			l.input.put(key)
-		} else {
-			l.input.all = true
+// reads notes a reference to input, up to the first step that is computed.
+func (l *linter) reads(ref ast.Ref) {
+	var path []string
+	for i := 1; i < len(ref); i++ {
+		key, ok := textAt(ref, i)
+		if !ok {
+			break
 		}
-	case "data":
-		if own {
-			l.data(ref, t.Location, needs)
-		}
+		path = append(path, key)
 	}
-	for _, inner := range ref[1:] {
-		l.nested(inner, own, needs)
-	}
+	l.input.add(path...)
 }
 
 func (l *linter) data(ref ast.Ref, at *ast.Location, needs map[schema.GroupKind]bool) {

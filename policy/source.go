@@ -48,7 +48,7 @@ type source struct {
 	loaded Loaded
 	// needs and input are what the rules read.
 	needs []schema.GroupKind
-	input inputKeys
+	input reads
 
 	compiler *ast.Compiler
 	store    *cluster
