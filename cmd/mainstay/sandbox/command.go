@@ -29,7 +29,7 @@ controller in the background of this machine, on free loopback ports, and a git
 repository with a small shop that the GitSync "shop" holds.
 
 There are no nodes: Pods are made, and stay Pending. Everything lives in one
-folder (--state); ~/.kube is neither read nor written.`,
+folder (--state), and nothing in ~/.kube.`,
 		Example: `  mainstay sandbox up
   eval "$(mainstay sandbox env)"
   kubectl --context alice -n shop scale deployment/web --replicas=9
@@ -158,10 +158,17 @@ func writeEnvironment(w io.Writer, s *State, output string) error {
 		}
 		return writeJSON(w, values)
 	}
-	// PATH is left to the shell, which may have changed it since.
-	_, err := fmt.Fprintf(w, "export KUBECONFIG=%s\nexport MAINSTAY_REPO=%s\nexport PATH=%s:\"$PATH\"\n",
-		quote(s.Kubeconfig), quote(s.Repository), quote(s.Bin))
-	return err
+	for _, variable := range s.Environment("") {
+		name, value, _ := strings.Cut(variable, "=")
+		value = quote(value)
+		if name == "PATH" {
+			value += `:"$PATH"` // The shell may have changed it since.
+		}
+		if _, err := fmt.Fprintf(w, "export %s=%s\n", name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quote makes one word of a value for a POSIX shell.

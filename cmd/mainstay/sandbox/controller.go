@@ -33,11 +33,12 @@ const (
 )
 
 func controllerRecord(dir string) string { return filepath.Join(dir, "run", controllerName+".json") }
-func controllerLog(dir string) string    { return filepath.Join(dir, "logs", controllerName+".log") }
+
+func controllerLog(dir string) string { return filepath.Join(dir, "logs", controllerName+".log") }
+
 func controllerConfig(dir string) string { return filepath.Join(dir, "config.yaml") }
-func controllerKubeconfig(dir string) string {
-	return filepath.Join(dir, "controller.kubeconfig")
-}
+
+func controllerKubeconfig(dir string) string { return filepath.Join(dir, "controller.kubeconfig") }
 
 func controllerCommand(dir string, program []string) []string {
 	return append(slices.Clone(program), "controller",

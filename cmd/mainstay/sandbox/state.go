@@ -42,6 +42,10 @@ type Ports struct {
 	Health  int `json:"health"`
 }
 
+// kubectlCache is the name of the folder where kubectl keeps what the API
+// server serves.
+const kubectlCache = "kubectl-cache"
+
 // errNone means that there is no sandbox in a folder.
 var errNone = errors.New("there is no sandbox")
 
@@ -133,6 +137,8 @@ func (s *State) RESTConfig(user string) (*rest.Config, error) {
 func (s *State) Environment(path string) []string {
 	return []string{
 		"KUBECONFIG=" + s.Kubeconfig,
+		// Else kubectl keeps what the API server serves in ~/.kube.
+		"KUBECACHEDIR=" + filepath.Join(s.Dir, kubectlCache),
 		"MAINSTAY_REPO=" + s.Repository,
 		"PATH=" + strings.TrimSuffix(s.Bin+string(os.PathListSeparator)+path, string(os.PathListSeparator)),
 	}
@@ -141,7 +147,7 @@ func (s *State) Environment(path string) []string {
 // entries are the names of everything that a sandbox makes in its folder.
 func entries() []string {
 	return []string{
-		"bin", "cache", "etcd", "keys", "logs", "repo.git", "repo.git.next", "run",
+		"bin", "cache", "etcd", "keys", kubectlCache, "logs", "repo.git", "repo.git.next", "run",
 		"config.yaml", "controller.kubeconfig", "kubeconfig", "lock", "sandbox.json", "state.json", "up.lock",
 	}
 }

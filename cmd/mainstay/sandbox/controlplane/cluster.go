@@ -42,6 +42,8 @@ type Cluster struct {
 	state *state
 	// processes in the order they were started.
 	processes []*process.Process
+	// kept are the names of those that ran before.
+	kept []string
 }
 
 // stopGrace is the time that a program has to end by itself.
@@ -54,9 +56,15 @@ const (
 	controllerManager = "kube-controller-manager"
 )
 
-// errPortTaken means that another program took a port between the choice and
-// its use.
-var errPortTaken = errors.New("a port was taken by another program")
+// What another try may mend.
+var (
+	// errPortTaken means that another program took a port between the choice
+	// and its use.
+	errPortTaken = errors.New("a port was taken by another program")
+	// errLeft means that a program which ran before ended while the others were
+	// started.
+	errLeft = errors.New("it ended while the others were started")
+)
 
 // Start starts what is not running of the control plane in opts.Dir, and waits
 // until it answers. A control plane that ran there before comes back with its
@@ -89,7 +97,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 			return c, nil
 		}
 		err = errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
-		if attempt == 3 || !errors.Is(err, errPortTaken) {
+		if attempt == 3 || !errors.Is(err, errPortTaken) && !errors.Is(err, errLeft) {
 			return nil, fmt.Errorf("start the control plane: %w", err)
 		}
 	}
@@ -172,6 +180,7 @@ func (c *Cluster) startComponent(ctx context.Context, name string, running map[s
 	if old, ok := running[name]; ok {
 		if slices.Equal(old.command, command) {
 			c.processes = append(c.processes, old.process)
+			c.kept = append(c.kept, name)
 			return nil
 		}
 		if err := old.process.Stop(ctx, stopGrace); err != nil {
@@ -214,7 +223,7 @@ func (c *Cluster) awaitReady(ctx context.Context, name, url string) error {
 		}
 		select {
 		case <-ctx.Done():
-			if context.Cause(ctx) != context.DeadlineExceeded {
+			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return context.Cause(ctx)
 			}
 			return fmt.Errorf("%s is not ready after %s: %w\n%s", name, c.opts.ReadyTimeout, answer,
@@ -249,6 +258,9 @@ func (c *Cluster) anyEnded() error {
 		tail := p.LogTail(10)
 		if strings.Contains(tail, "address already in use") {
 			return fmt.Errorf("%s: %w", p.Name(), errPortTaken)
+		}
+		if slices.Contains(c.kept, p.Name()) {
+			return fmt.Errorf("%s: %w; its last words:\n%s", p.Name(), errLeft, tail)
 		}
 		return fmt.Errorf("%s has ended; its last words:\n%s", p.Name(), tail)
 	}

@@ -118,6 +118,13 @@ func TestADetachedControlPlaneComesBackAsTheSameOne(t *testing.T) {
 			t.Errorf("%s: got process %d, want %d, which was running", p.Name(), p.PID(), first.processes[i].PID())
 		}
 	}
+	// Only what does not run is started.
+	if err := first.processes[1].Stop(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(t.Context(), opts); err != nil {
+		t.Fatal(err)
+	}
 	client := kubernetes.NewForConfigOrDie(first.RESTConfig(Admin))
 	before, err := client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
 	if err != nil {

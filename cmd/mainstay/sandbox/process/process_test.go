@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(p.PID())
+		fmt.Fprintln(os.Stdout, p.PID())
 		select {}
 	}
 	os.Exit(m.Run())
