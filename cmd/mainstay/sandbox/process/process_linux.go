@@ -39,7 +39,9 @@ func identify(pid int) (Identity, error) {
 	if !found || len(fields) < 20 {
 		return Identity{}, fmt.Errorf("read /proc/%s/stat: unknown format", strconv.Itoa(pid))
 	}
-	if fields[0] == "Z" || fields[0] == "X" {
+	// A process that was killed is a zombie as soon as its first thread has
+	// ended; while others have not (field 20), its ports and locks are taken.
+	if threads := fields[17]; fields[0] == "X" || fields[0] == "Z" && (threads == "0" || threads == "1") {
 		return Identity{}, errEnded
 	}
 	return Identity{PID: pid, Started: strings.TrimSpace(string(boot)) + "/" + fields[19]}, nil
