@@ -58,7 +58,7 @@ func (r *Registration) prove(ctx context.Context, published *admissionv1.Validat
 	r.retry = 0
 	r.inForce = digest
 	if !r.proven && r.options.Leader() {
-		r.proven = true
+		r.proven, r.inForce = true, ""
 		return 0 // and now the same again, failing closed
 	}
 	r.proven = true

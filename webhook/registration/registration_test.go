@@ -1,0 +1,489 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"sigs.k8s.io/yaml"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/webhook"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const (
+	namespace = "mainstay-system"
+	account   = "system:serviceaccount:mainstay-system:mainstay"
+)
+
+type declaredAs struct{ group, version, kind, resource, namespace, name string }
+
+var shop = []declaredAs{
+	{"apps", "v1", "Deployment", "deployments", "shop", "web"},
+	{"apps", "v1", "Deployment", "deployments", "pay", "api"},
+	{"apps", "v1", "DaemonSet", "daemonsets", "kube-system", "agent"},
+	{"", "v1", "ConfigMap", "configmaps", "shop", "settings"},
+	{"", "v1", "ConfigMap", "configmaps", namespace, "own"},
+	{"", "v1", "Namespace", "namespaces", "", "shop"},
+	{"rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "", "reader"},
+	{"example.com", "v1", "Widget", "widgets", "widgets", "one"},
+	{"mainstay.dev", "v1alpha1", "GitSync", "gitsyncs", namespace, "shop"},
+	// What no webhook sees, or none may delay.
+	{"admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "", "x"},
+	{"", "v1", "Pod", "pods", "shop", "bare"},
+	{"coordination.k8s.io", "v1", "Lease", "leases", "shop", "lease"},
+	{"discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "shop", "slice"},
+}
+
+func index(t *testing.T, generation int64, objects ...declaredAs) *ownership.Index {
+	t.Helper()
+	x := ownership.NewIndex()
+	declare(t, x, generation, objects...)
+	return x
+}
+
+func declare(t *testing.T, x *ownership.Index, generation int64, objects ...declaredAs) {
+	t.Helper()
+	var entries []*ownership.Entry
+	for _, o := range objects {
+		entries = append(entries, &ownership.Entry{
+			ID: ownership.ID{Group: o.group, Kind: o.kind, Namespace: o.namespace, Name: o.name}, Version: o.version, Resource: o.resource,
+		})
+	}
+	sync := &ownership.Sync{Namespace: namespace, Name: "shop", Mode: v1alpha1.ModeEnforce, Generation: generation}
+	if err := x.Replace(sync, entries); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfiguration(t *testing.T) {
+	service := Endpoint{Service: &ServicePort{Namespace: namespace, Name: "mainstay"}}
+	tests := map[string]struct {
+		objects   []declaredAs
+		endpoint  Endpoint
+		fail      bool
+		scaleFail bool
+	}{
+		"shop":            {shop, service, true, false},
+		"unproven":        {shop, service, false, false},
+		"scale-fails":     {shop[:1], service, true, true},
+		"nothing-by-url":  {nil, Endpoint{URL: "https://127.0.0.1:9443"}, true, false},
+		"cluster-scope":   {shop[6:7], service, true, false},
+		"unseen-resource": {shop[9:], service, true, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := desired{
+				held: read(index(t, 1, test.objects...), namespace), endpoint: test.endpoint, bundle: []byte("bundle"),
+				namespace: namespace, syncAccount: account, fail: test.fail, scaleFail: test.scaleFail,
+			}
+			got, err := yaml.Marshal(d.configuration())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".yaml")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", file, diff)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if _, ok := tests[strings.TrimSuffix(filepath.Base(file), ".yaml")]; !ok {
+			t.Errorf("%s belongs to no test", file)
+		}
+	}
+}
+
+func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
+	d := desired{
+		held: read(index(t, 1, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+	}
+	for _, w := range d.configuration().Webhooks {
+		for _, r := range w.Rules {
+			for _, group := range r.APIGroups {
+				for _, resource := range r.Resources {
+					switch strings.TrimSuffix(resource, "/scale") {
+					case "pods", "nodes", "leases", "events", "endpoints", "endpointslices", "*":
+						t.Errorf("%s registers %s.%s", w.Name, resource, group)
+					}
+				}
+				if group == "admissionregistration.k8s.io" || group == "*" {
+					t.Errorf("%s registers group %s", w.Name, group)
+				}
+			}
+		}
+	}
+}
+
+func TestSameToleratesWhatOthersMayAdd(t *testing.T) {
+	want := desired{
+		held: read(index(t, 1, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+	}.configuration()
+	ignore := admissionv1.Ignore
+	tests := map[string]struct {
+		edit func(*admissionv1.ValidatingWebhookConfiguration)
+		same bool
+	}{
+		"nothing":                 {func(*admissionv1.ValidatingWebhookConfiguration) {}, true},
+		"a label of someone else": {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Labels["team"] = "x" }, true},
+		"an enforcer's expression": {func(c *admissionv1.ValidatingWebhookConfiguration) {
+			s := c.Webhooks[0].NamespaceSelector
+			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: "control-plane", Operator: metav1.LabelSelectorOpDoesNotExist})
+		}, true},
+		"another expression": {func(c *admissionv1.ValidatingWebhookConfiguration) {
+			s := c.Webhooks[0].NamespaceSelector
+			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist})
+		}, false},
+		"an entry fails open":   {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Webhooks[0].FailurePolicy = &ignore }, false},
+		"an entry is gone":      {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Webhooks = c.Webhooks[1:] }, false},
+		"a rule is gone":        {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Webhooks[0].Rules = c.Webhooks[0].Rules[1:] }, false},
+		"our label is gone":     {func(c *admissionv1.ValidatingWebhookConfiguration) { delete(c.Labels, NameLabel) }, false},
+		"the trust is replaced": {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Webhooks[0].ClientConfig.CABundle = []byte("x") }, false},
+		"a condition is added": {func(c *admissionv1.ValidatingWebhookConfiguration) {
+			c.Webhooks[0].MatchConditions = []admissionv1.MatchCondition{{Name: "never", Expression: "false"}}
+		}, false},
+		"the enforcer is allowed": {func(c *admissionv1.ValidatingWebhookConfiguration) { c.Annotations[enforcerAnnotation] = "false" }, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			have := want.DeepCopy()
+			test.edit(have)
+			if got := same(want, have); got != test.same {
+				t.Errorf("same = %v, want %v", got, test.same)
+			}
+			if got := intact(have); got != test.same {
+				t.Errorf("intact = %v, want %v", got, test.same)
+			}
+			if !same(want, merged(want, have)) {
+				t.Error("merging does not bring it back")
+			}
+		})
+	}
+}
+
+// cluster is a fake API server that sends canaries to a webhook where the
+// configuration in force says so.
+type cluster struct {
+	*fake.Clientset
+	mu        sync.Mutex
+	reachable bool
+	probes    int
+}
+
+func (c *cluster) probe(ctx context.Context, canary []byte) error {
+	c.mu.Lock()
+	reachable := c.reachable
+	c.probes++
+	c.mu.Unlock()
+	var inventory v1alpha1.Inventory
+	if err := json.Unmarshal(canary, &inventory); err != nil {
+		return err
+	}
+	have, err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, Name, metav1.GetOptions{})
+	if err != nil || digest(have) != inventory.Annotations[ConfigurationAnnotation] || !reachable {
+		return nil
+	}
+	return errors.New(`admission webhook "own.mainstay.dev" denied the request: ` + webhook.CanaryMessage(inventory.Annotations[webhook.CanaryAnnotation]))
+}
+
+func (c *cluster) reach(yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reachable = yes
+}
+
+type offSwitch struct {
+	mu      sync.Mutex
+	until   time.Time
+	changed chan struct{}
+}
+
+func (o *offSwitch) State(now time.Time) (bool, string, time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return now.Before(o.until), "INC-4711", o.until
+}
+
+func (o *offSwitch) Changed() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.changed
+}
+
+func (o *offSwitch) set(until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.until = until
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+type fixture struct {
+	*Registration
+	cluster *cluster
+	index   *ownership.Index
+	off     *offSwitch
+}
+
+func newFixture(t *testing.T, c *cluster, edits ...func(*Options)) *fixture {
+	t.Helper()
+	f := &fixture{cluster: c, index: index(t, 1, shop...), off: &offSwitch{changed: make(chan struct{})}}
+	never := make(chan struct{})
+	options := Options{
+		Client: c, Index: f.index, Bundle: func() []byte { return []byte(bundle) },
+		BundleChanged: func() <-chan struct{} { return never }, Endpoint: Endpoint{URL: "https://127.0.0.1:9443"},
+		Namespace: namespace, SyncAccount: account, Off: f.off, Probe: c.probe,
+	}
+	for _, edit := range edits {
+		edit(&options)
+	}
+	r, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Registration = r
+	return f
+}
+
+const bundle = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+func (f *fixture) start(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { _ = f.Start(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+func (f *fixture) get(t *testing.T) *admissionv1.ValidatingWebhookConfiguration {
+	t.Helper()
+	c, err := f.cluster.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// policies are the failure policies by entry.
+func policies(c *admissionv1.ValidatingWebhookConfiguration) map[string]string {
+	out := map[string]string{}
+	if c != nil {
+		for _, w := range c.Webhooks {
+			out[strings.TrimSuffix(w.Name, suffix)] = string(*w.FailurePolicy)
+		}
+	}
+	return out
+}
+
+var (
+	open   = map[string]string{"held": "Ignore", "own": "Ignore", "created": "Ignore", "scale": "Ignore"}
+	closed = map[string]string{"held": "Fail", "own": "Fail", "created": "Ignore", "scale": "Ignore"}
+)
+
+// await waits until a condition holds.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (f *fixture) awaitPolicies(t *testing.T, want map[string]string) {
+	t.Helper()
+	await(t, "the wanted failure policies", func() bool { return cmp.Equal(want, policies(f.get(t))) })
+}
+
+func TestNothingFailsClosedBeforeTheWebhookIsReached(t *testing.T) {
+	f := newFixture(t, &cluster{Clientset: fake.NewClientset()})
+	f.start(t)
+	await(t, "three probes", func() bool { f.cluster.mu.Lock(); defer f.cluster.mu.Unlock(); return f.cluster.probes >= 3 })
+	if diff := cmp.Diff(open, policies(f.get(t))); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+	if got := f.State(); got.Mode != Ignore || !strings.Contains(got.Message, "was not seen to reach") {
+		t.Errorf("state %+v", got)
+	}
+	f.cluster.reach(true)
+	f.awaitPolicies(t, closed)
+	await(t, "the state Fail", func() bool { return f.State().Mode == Fail })
+}
+
+func TestAnEditedConfigurationComesBack(t *testing.T) {
+	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	f.start(t)
+	f.awaitPolicies(t, closed)
+	await(t, "the state Fail", func() bool { return f.State().Mode == Fail })
+	configurations := f.cluster.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+
+	if err := configurations.Delete(t.Context(), Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitPolicies(t, closed)
+
+	edited := f.get(t)
+	ignore := admissionv1.Ignore
+	for i := range edited.Webhooks {
+		edited.Webhooks[i].FailurePolicy = &ignore
+	}
+	edited.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "rancher", Time: &metav1.Time{Time: time.Now()}}}
+	if _, err := configurations.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitPolicies(t, closed)
+
+	if err := configurations.Delete(t.Context(), Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitPolicies(t, closed)
+	if err := configurations.Delete(t.Context(), Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the fight is named", func() bool { return strings.Contains(f.State().Message, "again and again") })
+}
+
+func TestANewKindIsCoveredBeforeItsFirstObject(t *testing.T) {
+	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	if err := f.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	declare(t, f.index, 2, append(shop, declaredAs{"batch", "v1", "Job", "jobs", "shop", "migrate"})...)
+	if err := f.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var found bool
+	for _, r := range f.get(t).Webhooks[0].Rules {
+		found = found || r.APIGroups[0] == "batch"
+	}
+	if !found {
+		t.Error("the new kind is not registered")
+	}
+	if diff := cmp.Diff(closed, policies(f.get(t))); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+	f.cluster.reach(false)
+	declare(t, f.index, 3, shop...)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := f.Ensure(ctx); err == nil {
+		t.Error("a configuration that no canary has met counts as in force")
+	}
+}
+
+func TestOffOpensTheEntriesForATime(t *testing.T) {
+	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	f.start(t)
+	f.awaitPolicies(t, closed)
+	f.off.set(time.Now().Add(300 * time.Millisecond))
+	f.awaitPolicies(t, open)
+	await(t, "the state Off", func() bool { return f.State().Mode == Off || f.State().Mode == Fail })
+	f.awaitPolicies(t, closed)
+}
+
+func TestARestartOpensNoGap(t *testing.T) {
+	c := &cluster{Clientset: fake.NewClientset(), reachable: true}
+	before := newFixture(t, c)
+	if err := before.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.reach(false)
+	c.ClearActions()
+	ready := false
+	after := newFixture(t, c, func(o *Options) { o.Ready = func() bool { return ready } })
+	for range 3 {
+		if _, err := after.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ready = true
+	}
+	for _, action := range c.Actions() {
+		if action.GetVerb() != "get" {
+			t.Errorf("a restart did %s", action.GetVerb())
+		}
+	}
+	if diff := cmp.Diff(closed, policies(after.get(t))); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+
+	elsewhere := newFixture(t, c, func(o *Options) { o.Endpoint.URL = "https://127.0.0.1:9444" })
+	if _, err := elsewhere.step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(open, policies(elsewhere.get(t))); diff != "" {
+		t.Errorf("an endpoint that was never reached (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFollowerPutsBackWhatWasPublished(t *testing.T) {
+	c := &cluster{Clientset: fake.NewClientset(), reachable: true}
+	leader := newFixture(t, c)
+	if err := leader.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	published := leader.get(t)
+	follower := newFixture(t, c, func(o *Options) { o.Leader = func() bool { return false }; o.Index = ownership.NewIndex() })
+	step := func() {
+		t.Helper()
+		if _, err := follower.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step()
+	if diff := cmp.Diff(published, follower.get(t)); diff != "" {
+		t.Errorf("a follower with an empty index changed the configuration (-want +got):\n%s", diff)
+	}
+	configurations := c.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	if err := configurations.Delete(t.Context(), Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	step()
+	if got := follower.get(t); got == nil || !same(published, got) {
+		t.Errorf("not put back: %+v", got)
+	}
+	edited := follower.get(t)
+	edited.Webhooks = edited.Webhooks[1:]
+	if _, err := configurations.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	step()
+	if got := follower.get(t); !same(published, got) {
+		t.Error("an edited configuration was not put back")
+	}
+}
