@@ -21,8 +21,7 @@ var regoFiles embed.FS
 // libraryFiles are compiled into every source.
 var libraryFiles = []string{"rego/lib.rego", "rego/testing.rego"}
 
-// builtinModules are the built-in policies and their tests, without those that
-// are switched off.
+// builtinModules are the built-in policies without those that are switched off.
 func builtinModules(disabled []string) (map[string]string, error) {
 	files, err := fs.Glob(regoFiles, "rego/*.rego")
 	if err != nil {
@@ -31,22 +30,18 @@ func builtinModules(disabled []string) (map[string]string, error) {
 	modules := map[string]string{}
 	known := map[string]bool{}
 	for _, file := range files {
-		if slices.Contains(libraryFiles, file) {
+		// Tests run with those of this package, not at every start.
+		if testFile(file) || slices.Contains(libraryFiles, file) {
 			continue
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(file, "rego/"), ".rego")
-		name = strings.TrimSuffix(name, "_test")
 		known[name] = true
-		if name == "lib" || slices.Contains(disabled, name) {
+		if slices.Contains(disabled, name) {
 			continue
 		}
 		text, err := regoFiles.ReadFile(file)
 		if err != nil {
 			return nil, err
-		}
-		if testFile(file) {
-			// They run in the tests of this package, not at every start.
-			continue
 		}
 		modules[file] = string(text)
 	}

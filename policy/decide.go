@@ -81,14 +81,9 @@ func (e *Engine) newJudgement(ctx context.Context, c *Change) *judgement {
 	for i, f := range c.Fields {
 		j.paths[i] = f.Path.String()
 	}
-	var want reads
-	for _, s := range *e.sources.Load() {
-		if s.speaksOf(c) {
-			j.sources = append(j.sources, s)
-			want.union(&s.input)
-		}
-	}
-	j.input = e.input(c, j.paths, &want)
+	var want *reads
+	j.sources, want = e.sources.Load().inScope(c)
+	j.input = e.input(c, j.paths, want)
 	return j
 }
 

@@ -6,6 +6,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,13 +55,41 @@ type Engine struct {
 	cluster *cluster
 	// evalOptions are for tests that compare ways of evaluating.
 	evalOptions []rego.EvalOption
-	// sources is what Decide reads: the built-ins first, then by key. The slice
-	// and what it points to are immutable.
-	sources atomic.Pointer[[]*source]
+	// sources is what Decide reads.
+	sources atomic.Pointer[snapshot]
 
 	mu          sync.Mutex // guards writes of sources and the two below
 	needs       []schema.GroupKind
 	needsChange chan struct{}
+}
+
+// snapshot is what is in force at one time. It is immutable but for its cache.
+type snapshot struct {
+	list []*source // the built-ins first, then by key
+	// reads caches what the sources in one scope read together, by their
+	// positions.
+	reads sync.Map
+}
+
+// inScope returns the sources that speak of a change, and what they read.
+func (s *snapshot) inScope(c *Change) ([]*source, *reads) {
+	sources := make([]*source, 0, len(s.list))
+	positions := make([]byte, 0, 64)
+	for i, source := range s.list {
+		if source.speaksOf(c) {
+			sources = append(sources, source)
+			positions = binary.AppendUvarint(positions, uint64(i))
+		}
+	}
+	if known, ok := s.reads.Load(string(positions)); ok {
+		return sources, known.(*reads)
+	}
+	all := &reads{}
+	for _, source := range sources {
+		all.union(&source.input)
+	}
+	s.reads.Store(string(positions), all)
+	return sources, all
 }
 
 // Source is a set of policies that is compiled, tested and swapped as one.
@@ -173,6 +202,9 @@ func (e *Engine) Load(ctx context.Context, s Source) (Loaded, error) {
 	if s.Key == "" || s.Key == builtinKey {
 		return Loaded{}, &LoadError{Items: []Problem{{Message: fmt.Sprintf("source has the key %q", s.Key)}}}
 	}
+	if old := e.same(s); old != nil {
+		return old.loaded, nil
+	}
 	compiled, err := e.compile(ctx, s)
 	if err != nil {
 		return Loaded{}, err
@@ -181,6 +213,20 @@ func (e *Engine) Load(ctx context.Context, s Source) (Loaded, error) {
 	defer e.mu.Unlock()
 	e.swap(append(e.without(s.Key), compiled))
 	return compiled.loaded, nil
+}
+
+// same finds the loaded source that has the key, the scope and the Rego of s.
+func (e *Engine) same(s Source) *source {
+	for _, old := range e.sources.Load().list {
+		if old.Key != s.Key || old.Namespace != s.Namespace || (old.Sync == nil) != (s.Sync == nil) ||
+			old.Sync != nil && *old.Sync != *s.Sync {
+			continue
+		}
+		if texts, err := s.texts(); err == nil && digest(texts) == old.loaded.Digest {
+			return old
+		}
+	}
+	return nil
 }
 
 // Unload drops a source. An unknown key is ignored.
@@ -196,7 +242,7 @@ func (e *Engine) Unload(key string) {
 // without returns a new slice of all sources but one.
 func (e *Engine) without(key string) []*source {
 	var rest []*source
-	for _, s := range *e.sources.Load() {
+	for _, s := range e.sources.Load().list {
 		if s.Key != key {
 			rest = append(rest, s)
 		}
@@ -215,7 +261,7 @@ func (e *Engine) swap(sources []*source) {
 		}
 		return strings.Compare(a.Key, b.Key)
 	})
-	e.sources.Store(&sources)
+	e.sources.Store(&snapshot{list: sources})
 	union := map[schema.GroupKind]bool{}
 	for _, s := range sources {
 		for _, gk := range s.needs {

@@ -43,7 +43,7 @@ func TestWhatIsReadOfInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, module("package p\n\ndeny contains {\"reason\": \"r\"} if {\n\t"+tt.rego+"\n}"))
-			for _, s := range *e.sources.Load() {
+			for _, s := range e.sources.Load().list {
 				if s.builtin() {
 					continue
 				}

@@ -71,18 +71,17 @@ func (s *source) builtin() bool { return s.Key == builtinKey }
 
 // compile turns a Source into what Decide asks. Its error is a *LoadError or
 // the context's.
-func (e *Engine) compile(ctx context.Context, s Source) (*source, error) {
+func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			// One team's Rego must not take down the judge of all others.
+			err = &LoadError{Items: []Problem{{Message: fmt.Sprintf("compiling panicked: %v", r)}}}
+		}
+	}()
 	box := newSandbox()
-	texts := maps.Clone(s.Modules)
-	if len(s.Exceptions) > 0 {
-		text, err := CompileExceptions(s.Key, s.Exceptions)
-		if err != nil {
-			return nil, problems(err)
-		}
-		if texts == nil {
-			texts = map[string]string{}
-		}
-		texts[exceptions] = text
+	texts, err := s.texts()
+	if err != nil {
+		return nil, err
 	}
 	modules, err := parse(texts)
 	if err != nil {
@@ -119,6 +118,8 @@ func (e *Engine) compile(ctx context.Context, s Source) (*source, error) {
 		return nil, &LoadError{Items: items}
 	}
 	out.needs, out.input = lint.needs, lint.input
+	// Of the caller's maps nothing is kept.
+	out.Modules, out.Exceptions = nil, nil
 	out.loaded = Loaded{Rules: rules(modules), Digest: digest(texts)}
 	if out.loaded.Tests, err = runTests(ctx, box, modules, library); err != nil {
 		return nil, err
@@ -127,6 +128,20 @@ func (e *Engine) compile(ctx context.Context, s Source) (*source, error) {
 		return nil, problems(err)
 	}
 	return out, nil
+}
+
+// texts are all Rego of a source by file name.
+func (s Source) texts() (map[string]string, error) {
+	texts := map[string]string{}
+	maps.Copy(texts, s.Modules)
+	if len(s.Exceptions) > 0 {
+		text, err := CompileExceptions(s.Key, s.Exceptions)
+		if err != nil {
+			return nil, err
+		}
+		texts[exceptions] = text
+	}
+	return texts, nil
 }
 
 // parse reads modules, Rego v1 only, with their annotations.
