@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"errors"
 	"io/fs"
 	"strings"
 	"testing"
@@ -43,10 +44,12 @@ func TestBuiltinPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	count, err := runTests(t.Context(), newSandbox(), modules, library)
-	if err != nil {
-		for _, p := range err.(*LoadError).Items {
+	if le := (*LoadError)(nil); errors.As(err, &le) {
+		for _, p := range le.Items {
 			t.Error(p)
 		}
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("%d tests", count)
 }

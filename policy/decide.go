@@ -45,12 +45,12 @@ func (e *Engine) decide(ctx context.Context, c *Change) Decision {
 		d.Uncovered = c.Fields
 		return d
 	}
-	j := e.newJudgement(ctx, c)
-	if d, done := j.deny(); done {
+	j := e.newJudgement(c)
+	if d, done := j.deny(ctx); done {
 		d.Uncovered = c.Fields
 		return d
 	}
-	d := j.except()
+	d := j.except(ctx)
 	if err := ctx.Err(); err != nil && d.Verdict != Permit {
 		d.Class, d.Reason = RuleError, fmt.Sprintf("there was no time to ask all policies: %v", err)
 		d.Errors = append(d.Errors, d.Reason)
@@ -61,7 +61,6 @@ func (e *Engine) decide(ctx context.Context, c *Change) Decision {
 // judgement is one Change on its way through the policies.
 type judgement struct {
 	engine  *Engine
-	ctx     context.Context //nolint:containedctx // lives for one call of Decide
 	change  *Change
 	now     time.Time
 	paths   []string
@@ -70,8 +69,8 @@ type judgement struct {
 	errors  []string
 }
 
-func (e *Engine) newJudgement(ctx context.Context, c *Change) *judgement {
-	j := &judgement{engine: e, ctx: ctx, change: c, now: c.Time, paths: make([]string, len(c.Fields))}
+func (e *Engine) newJudgement(c *Change) *judgement {
+	j := &judgement{engine: e, change: c, now: c.Time, paths: make([]string, len(c.Fields))}
 	if j.now.IsZero() {
 		j.now = time.Now()
 		with := *c
@@ -99,13 +98,13 @@ func (s *source) speaksOf(c *Change) bool {
 }
 
 // deny asks the deny rules of all sources. An error in any of them refuses.
-func (j *judgement) deny() (Decision, bool) {
+func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 	var found []*answer
 	for _, s := range j.sources {
 		if s.denials == nil {
 			continue
 		}
-		terms, err := j.ask(s.denials, j.engine.options.Deadline)
+		terms, err := j.ask(ctx, s.denials, j.engine.options.Deadline)
 		var answers []*answer
 		if err == nil {
 			answers, err = s.answers(terms, kindDeny, j.now)
@@ -137,13 +136,13 @@ func (j *judgement) deny() (Decision, bool) {
 
 // except asks the exceptions of all sources and lets the change stand if they
 // cover all of it.
-func (j *judgement) except() Decision {
+func (j *judgement) except(ctx context.Context) Decision {
 	var found []*answer
 	for _, s := range j.sources {
 		if s.exceptions == nil {
 			continue
 		}
-		for _, a := range j.exceptionsOf(s) {
+		for _, a := range j.exceptionsOf(ctx, s) {
 			// An exception that lasts for a time from its request on needs a
 			// request: drift has no beginning that could be proved.
 			if !a.expired(j.now) && (!a.ttl || j.change.Origin != OriginDrift) {
@@ -215,8 +214,8 @@ func (d *Decision) add(a *answer) {
 
 // exceptionsOf asks one source. Where anything fails, its packages are asked
 // one by one, so that a failing one yields nothing and the others count.
-func (j *judgement) exceptionsOf(s *source) []*answer {
-	terms, err := j.ask(s.exceptions, j.engine.options.Deadline)
+func (j *judgement) exceptionsOf(ctx context.Context, s *source) []*answer {
+	terms, err := j.ask(ctx, s.exceptions, j.engine.options.Deadline)
 	if err == nil {
 		return j.valid(s, terms)
 	}
@@ -231,7 +230,7 @@ func (j *judgement) exceptionsOf(s *source) []*answer {
 		query, err := p.prepare()
 		var terms []*ast.Term
 		if err == nil {
-			terms, err = j.ask(&query, limit)
+			terms, err = j.ask(ctx, &query, limit)
 		}
 		if err != nil {
 			j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", p.name, err))
@@ -262,14 +261,14 @@ func (j *judgement) valid(s *source, terms []*ast.Term) []*answer {
 
 // ask evaluates one prepared query to the elements of the set it names. Any
 // error of a built-in function is an error.
-func (j *judgement) ask(query *rego.PreparedEvalQuery, limit time.Duration) ([]*ast.Term, error) {
+func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, limit time.Duration) ([]*ast.Term, error) {
 	if limit <= 0 {
 		return nil, fmt.Errorf("there was no time left to ask")
 	}
 	cancel := topdown.NewCancel()
 	timer := time.AfterFunc(limit, cancel.Cancel)
 	defer timer.Stop()
-	defer context.AfterFunc(j.ctx, cancel.Cancel)()
+	defer context.AfterFunc(ctx, cancel.Cancel)()
 	var builtinErrors []topdown.Error
 	options := []rego.EvalOption{
 		rego.EvalParsedInput(j.input),
@@ -278,10 +277,10 @@ func (j *judgement) ask(query *rego.PreparedEvalQuery, limit time.Duration) ([]*
 		rego.EvalExternalCancel(cancel),
 		rego.EvalBuiltinErrorList(&builtinErrors),
 	}
-	results, err := query.Eval(j.ctx, append(options, j.engine.evalOptions...)...)
+	results, err := query.Eval(ctx, append(options, j.engine.evalOptions...)...)
 	switch {
 	case topdown.IsCancel(err):
-		if ctxErr := j.ctx.Err(); ctxErr != nil {
+		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, ctxErr
 		}
 		return nil, fmt.Errorf("took longer than %s", limit)

@@ -13,7 +13,8 @@ func NewDecisionID() string {
 	id := make([]byte, 0, 7)
 	var random [16]byte
 	for {
-		rand.Read(random[:]) //nolint:errcheck // never fails: the runtime ends the program instead
+		// It never returns an error: it ends the program instead.
+		_, _ = rand.Read(random[:])
 		for _, b := range random {
 			if int(b) >= fair {
 				continue
