@@ -123,19 +123,28 @@ func image(name string) func(map[string]any) {
 	return set([]any{map[string]any{"name": "web", "image": name}}, "spec", "template", "spec", "containers")
 }
 
+// ownFields replaces Mainstay's entry in managedFields.
+func ownFields(fields string) func(map[string]any) {
+	return func(object map[string]any) {
+		var v any
+		if err := json.Unmarshal([]byte(fields), &v); err != nil {
+			panic(err)
+		}
+		set([]any{map[string]any{"manager": "mainstay", "operation": "Apply", "fieldsV1": v}}, "metadata", "managedFields")(object)
+	}
+}
+
 // asked is one request for a review.
 type asked struct {
-	entry         string
-	operation     string
-	user          string
-	kind          metav1.GroupVersionKind
-	resource      metav1.GroupVersionResource
-	subResource   string
-	namespace     string
-	old, new      map[string]any
-	dryRun        bool
-	timeout       string
-	namelessEntry bool
+	entry       string
+	operation   string
+	user        string
+	kind        metav1.GroupVersionKind
+	resource    metav1.GroupVersionResource
+	subResource string
+	namespace   string
+	old, new    map[string]any
+	dryRun      bool
 }
 
 func deployment(operation string, old, updated map[string]any) asked {
@@ -328,6 +337,25 @@ func TestHandlerJudgesHeldObjects(t *testing.T) {
 		"managedFields are emptied": {
 			asked: deployment("UPDATE", live(t), live(t, set([]any{}, "metadata", "managedFields"))),
 			code:  403, message: "managedFields may not be wiped",
+		},
+		"our entry in managedFields is narrowed": {
+			asked: deployment("UPDATE", live(t), live(t, ownFields(strings.Replace(fieldsV1, `"f:replicas":{},`, "", 1)))),
+			code:  403, message: "managedFields may not be wiped",
+		},
+		"our entry loses a list's element": {
+			asked: deployment("UPDATE", live(t), live(t, ownFields(`{"f:metadata":{"f:labels":{"f:app":{},"f:mainstay.dev/sync":{}}},"f:spec":{"f:replicas":{}}}`))),
+			code:  403, message: "managedFields may not be wiped",
+		},
+		"someone else takes the field that they set": {
+			asked: deployment("UPDATE", live(t), live(t, set(float64(5), "spec", "replicas"), ownFields(strings.Replace(fieldsV1, `"f:replicas":{},`, "", 1)))),
+			code:  403, judged: true, message: "spec.replicas   git: 2   asked: 5",
+		},
+		"our entry loses what git no longer declares": {
+			entry: []entryOption{func(e *ownership.Entry) {
+				e.Attempted = webContent()
+				e.Attempted.Fields = json.RawMessage(strings.Replace(fieldsV1, `"f:replicas":{},`, "", 1))
+			}},
+			asked: deployment("UPDATE", live(t), live(t, ownFields(strings.Replace(fieldsV1, `"f:replicas":{},`, "", 1)))), allowed: true,
 		},
 		"another version than git declares": {
 			asked: func() asked {

@@ -19,8 +19,8 @@ var errWiped = errors.New("managedFields may not be wiped: they tell who wrote w
 
 // wiped returns errWiped where a request takes fields from Mainstay's entry in
 // managedFields without changing them. An entry that loses a field because
-// someone else set it is judged by that field; one that becomes what git
-// declares is Mainstay's own work.
+// someone else set it is judged by that field; one that still has all that git
+// declares has lost nothing.
 func wiped(req *request, record *ownership.Record, differences []fieldset.Difference) error {
 	if req.operation != policy.Update || req.entry == EntryScale {
 		return nil
@@ -34,11 +34,12 @@ func wiped(req *request, record *ownership.Record, differences []fieldset.Differ
 		return nil
 	}
 	if after != nil {
-		for _, content := range []*ownership.Content{record.Applied, record.Attempted} {
-			if content == nil || len(content.Fields) == 0 {
-				continue
-			}
-			if v, err := fastjson.ParseBytes(content.Fields); err == nil && fieldset.Equal(v, after) {
+		set, err := fieldset.SetOf(after)
+		if err != nil {
+			return errWiped
+		}
+		for _, declared := range []*fieldset.Set{record.AppliedSet, record.AttemptedSet} {
+			if declared != nil && set.Covers(declared) {
 				return nil
 			}
 		}

@@ -102,7 +102,11 @@ func (r *Recorder) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-r.queue:
-			r.options.Events.Eventf(e.object, e.sync, e.kind, e.reason, e.action, "%s", e.note)
+			var related runtime.Object // a nil pointer would not be a nil interface
+			if e.sync != nil {
+				related = e.sync
+			}
+			r.options.Events.Eventf(e.object, related, e.kind, e.reason, e.action, "%s", e.note)
 		}
 	}
 }
