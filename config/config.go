@@ -132,6 +132,9 @@ func base() *Config {
 		Policies: Policies{
 			Deadline: metav1.Duration{Duration: 50 * time.Millisecond},
 			PersonFieldManagers: []string{
+				// Whoever wrote an object before managed fields were kept, or wiped
+				// them.
+				"before-first-apply",
 				// Every kubectl command has its own: kubectl-edit, kubectl-patch, …
 				"kubectl", "kubectl-*", "oc", "oc-*",
 				"k9s*", "lens", "openlens", "freelens",

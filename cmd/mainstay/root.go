@@ -9,11 +9,14 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
 	"github.com/mainstay-gitops/mainstay/config"
 )
@@ -25,8 +28,14 @@ func newRoot() *cobra.Command {
 		Long:          "Mainstay applies what git says, refuses manual changes to it, and reverts what slips through.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.Name() != "controller" {
+				// The libraries' log is for operators, not for people at a prompt.
+				ctrl.SetLogger(logr.Discard())
+			}
+		},
 	}
-	cmd.AddCommand(newController(), newConfig(), newVersion(), sandbox.NewCommand())
+	cmd.AddCommand(newController(), newConfig(), newVersion(), sandbox.NewCommand(), demo.NewCommand())
 	return cmd
 }
 

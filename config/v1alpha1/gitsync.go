@@ -269,9 +269,11 @@ type GitSyncStatus struct {
 	LastHandledRequest string `json:"lastHandledRequest,omitempty"`
 	// Objects counts what is declared and what is as git says.
 	// +optional
+	// +kubebuilder:default={declared:0}
 	Objects ObjectCounts `json:"objects,omitempty"`
 	// Drift counts differences from git.
 	// +optional
+	// +kubebuilder:default={current:0,permitted:0,refused24h:0,reverted24h:0}
 	Drift DriftCounts `json:"drift,omitempty"`
 	// NextSync is when the repository is looked at again.
 	// +optional

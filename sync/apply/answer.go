@@ -48,7 +48,7 @@ func newAnswer(raw []byte) (*Answer, error) {
 	return &Answer{
 		UID:             types.UID(object.GetStringBytes("metadata", "uid")),
 		ResourceVersion: string(object.GetStringBytes("metadata", "resourceVersion")),
-		Fields:          fields.MarshalTo(nil),
+		Fields:          fieldset.Canonical(nil, fields),
 		Existed:         len(managers) > 1,
 		object:          object, mine: mine, managers: managers,
 	}, nil
@@ -63,7 +63,7 @@ func (a *Answer) Object() *fastjson.Value { return a.object }
 // Without a previous baseline (adoption, a new object) everything is kept.
 func (a *Answer) Baseline(previous []byte) ([]byte, error) {
 	// A copy, because the answer is read again.
-	object, err := fastjson.ParseBytes(a.object.MarshalTo(nil))
+	object, err := fastjson.ParseBytes(fieldset.Canonical(nil, a.object))
 	if err != nil {
 		return nil, fmt.Errorf("parse answer: %w", err)
 	}
@@ -73,7 +73,7 @@ func (a *Answer) Baseline(previous []byte) ([]byte, error) {
 		}
 	}
 	strip(object)
-	return object.MarshalTo(nil), nil
+	return fieldset.Canonical(nil, object), nil
 }
 
 func (a *Answer) withoutOthers(object *fastjson.Value, previous []byte) error {

@@ -184,14 +184,14 @@ func restorePatch(object *fastjson.Value, fields []Undeclared) ([]byte, error) {
 		case there && f.Value == nil:
 			ops = append(ops, patchOp{Op: "remove", Path: pointer})
 		case there:
-			ops = append(ops, patchOp{Op: "replace", Path: pointer, Value: f.Value.MarshalTo(nil)})
+			ops = append(ops, patchOp{Op: "replace", Path: pointer, Value: fieldset.Canonical(nil, f.Value)})
 		case f.Value != nil:
 			parent, ok := fieldset.Pointer(object, f.Path[:len(f.Path)-1])
 			last := f.Path[len(f.Path)-1]
 			if !ok || last.Field == "" {
 				continue // what held it is gone as well: nothing to put it into
 			}
-			ops = append(ops, patchOp{Op: "add", Path: parent + "/" + fieldset.EscapePointer(last.Field), Value: f.Value.MarshalTo(nil)})
+			ops = append(ops, patchOp{Op: "add", Path: parent + "/" + fieldset.EscapePointer(last.Field), Value: fieldset.Canonical(nil, f.Value)})
 		}
 	}
 	return json.Marshal(ops)
@@ -204,7 +204,7 @@ func withResourceVersion(desired []byte, version string) ([]byte, error) {
 		return nil, fmt.Errorf("parse desired object: %w", err)
 	}
 	v.Get("metadata").Set("resourceVersion", arena.NewString(version))
-	return v.MarshalTo(nil), nil
+	return fieldset.Canonical(nil, v), nil
 }
 
 // explain turns the API server's Status into its typed error: with raw bodies

@@ -134,7 +134,7 @@ func (l *Loop) carry(ctx context.Context, a *attempt, e *ownership.Entry, raw []
 		}
 		c := carried{path: s.field.Path}
 		if s.field.To != nil {
-			c.value = s.field.To.MarshalTo(nil)
+			c.value = fieldset.Canonical(nil, s.field.To)
 		}
 		out = append(out, c)
 	}
@@ -162,7 +162,7 @@ func desired(content *ownership.Content, carry []carried) ([]byte, error) {
 			return nil, fmt.Errorf("carry %s: %w", c.path, err)
 		}
 	}
-	return object.MarshalTo(nil), nil
+	return fieldset.Canonical(nil, object), nil
 }
 
 // apply writes the changed objects of a stage. Those that fail keep their last

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -194,11 +195,54 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if err != nil {
 		return 0, err
 	}
+	if fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
+		// Somebody wiped the managed fields. Who wrote what can't be told then,
+		// so git is applied anew, which makes them whole.
+		return 0, g.reclaim(ctx, record, live, fields, s)
+	}
 	if len(fields) == 0 {
 		g.agree(id, record.Applied)
 		return 0, nil
 	}
 	return g.judge(ctx, record, live, s, fields)
+}
+
+// reclaim applies git over an object that names no fields of ours any more.
+// What policies permit stays.
+func (g *guard) reclaim(ctx context.Context, record *ownership.Record, live *fastjson.Value, fields []policy.Field, s seen) error {
+	st := g.standing(ctx, record, live, fields)
+	if record.Sync.Mode != v1alpha1.ModeEnforce {
+		return nil
+	}
+	body, err := desired(record.Applied, carriedOf(st.permitted))
+	if err != nil {
+		return err
+	}
+	version := string(live.GetStringBytes("metadata", "resourceVersion"))
+	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), body, apply.Write{ResourceVersion: version}); err != nil {
+		return conflictIsFine(err)
+	}
+	if len(st.refused) > 0 {
+		g.l.metrics.detected.Inc()
+		g.done(record, st, s)
+	}
+	return nil
+}
+
+// carriedOf are the permitted values of declared fields, which stay.
+func carriedOf(permitted []permittedField) []carried {
+	var carry []carried
+	for _, p := range permitted {
+		if !p.field.Declared {
+			continue
+		}
+		c := carried{path: p.field.Path}
+		if p.field.To != nil {
+			c.value = fieldset.Canonical(nil, p.field.To)
+		}
+		carry = append(carry, c)
+	}
+	return carry
 }
 
 // judge is the flow for an object that differs: permits → policy → revert, or
@@ -314,17 +358,7 @@ func earlier(a, b *time.Time) *time.Time {
 func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fastjson.Value, st *standing, s seen) (time.Duration, error) {
 	target := apply.TargetOf(record.Entry)
 	version := string(live.GetStringBytes("metadata", "resourceVersion"))
-	var carry []carried
-	for _, p := range st.permitted {
-		if p.field.Declared {
-			c := carried{path: p.field.Path}
-			if p.field.To != nil {
-				c.value = p.field.To.MarshalTo(nil)
-			}
-			carry = append(carry, c)
-		}
-	}
-	body, err := desired(record.Applied, carry)
+	body, err := desired(record.Applied, carriedOf(st.permitted))
 	if err != nil {
 		return 0, err
 	}
@@ -355,7 +389,7 @@ func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fast
 			// what we said, since its schema changed.
 			return 0, g.renormalise(ctx, record, answer)
 		}
-		raw = answer.Object().MarshalTo(nil)
+		raw = fieldset.Canonical(nil, answer.Object())
 	}
 	if len(undeclared) > 0 {
 		if err := g.l.Applier.Restore(ctx, target, raw, undeclared); err != nil {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -251,6 +252,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return ownership.Revision{}, err
 	}
 	revision := ownership.Revision(snapshot.Revision)
+	revision.Author = authorName(revision.Author)
 	if p.done(gs, revision.Commit) {
 		return revision, nil
 	}
@@ -282,6 +284,15 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
 	l.announce(gs, a)
 	return revision, nil
+}
+
+// authorName is a git author without the address: refusals show it to people
+// who need not know addresses.
+func authorName(author string) string {
+	if name, _, ok := strings.Cut(author, " <"); ok && name != "" {
+		return name
+	}
+	return author
 }
 
 // bring takes the changed objects of one stage into the cluster: plan, persist,

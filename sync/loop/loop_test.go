@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	mainstayconfig "github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -125,7 +126,9 @@ func newTheatre(t *testing.T) *theatre {
 	must(t, err)
 	applier, err := apply.New(apply.Options{Client: raw})
 	must(t, err)
-	engine, err := policy.New(t.Context(), policy.Options{Namespace: namespace, MaskSecret: key.Mask})
+	engine, err := policy.New(t.Context(), policy.Options{
+		Namespace: namespace, MaskSecret: key.Mask, PersonManagers: mainstayconfig.Default().Policies.PersonFieldManagers,
+	})
 	must(t, err)
 	off := &fakeOff{}
 	l, err := New(Deps{
@@ -302,6 +305,17 @@ func TestACommitIsAppliedAndDriftIsReverted(t *testing.T) {
 		if d.Annotations["controller/note"] != "x" {
 			t.Errorf("annotations = %v", d.Annotations)
 		}
+	})
+	t.Run("wiping the managed fields hides nothing", func(t *testing.T) {
+		patch := []byte(`[{"op":"replace","path":"/metadata/managedFields","value":[{}]},
+			{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nginx:evil"},
+			{"op":"add","path":"/spec/template/spec/containers/-","value":{"name":"evil","image":"evil:1"}}]`)
+		must(t, s.client.Patch(t.Context(), &d, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner("kubectl-edit")))
+		s.await("git's image and no sidecar", func() bool {
+			must(t, s.get("web", &d))
+			c := d.Spec.Template.Spec.Containers
+			return len(c) == 1 && c[0].Image == "nginx:1.27"
+		})
 	})
 	t.Run("a deleted object comes back", func(t *testing.T) {
 		uid := d.UID

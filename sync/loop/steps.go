@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -186,9 +185,4 @@ func (l *Loop) dropPolicies(ctx context.Context, gs *v1alpha1.GitSync) error {
 		return fmt.Errorf("delete change policy %s: %w", cp.Name, err)
 	}
 	return nil
-}
-
-// sortedKeys of a map, for messages that don't change from run to run.
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }
