@@ -289,8 +289,7 @@ func read(body *bytes.Buffer, w http.ResponseWriter, r *http.Request) (status in
 		body.Grow(int(n) + bytes.MinRead)
 	}
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return http.StatusRequestEntityTooLarge, fmt.Errorf("review is larger than %d bytes", maxBody)
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {

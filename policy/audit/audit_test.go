@@ -173,7 +173,7 @@ func TestLinkFindsTheForge(t *testing.T) {
 
 type fakeEvents struct{ written chan string }
 
-func (f *fakeEvents) Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any) {
+func (f *fakeEvents) Eventf(_, _ runtime.Object, eventtype, reason, _, note string, args ...any) {
 	f.written <- eventtype + " " + reason + " " + fmt.Sprintf(note, args...)
 }
 

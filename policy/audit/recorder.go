@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -234,11 +235,12 @@ func references(change *policy.Change) (object, sync *corev1.ObjectReference) {
 }
 
 func paths(fields []policy.Field) string {
-	var text string
+	var b strings.Builder
 	for _, f := range fields {
-		text += f.Path.String() + " "
+		b.WriteString(f.Path.String())
+		b.WriteByte(' ')
 	}
-	return text
+	return b.String()
 }
 
 // Refused24h is the number of requests for a GitSync's objects that this

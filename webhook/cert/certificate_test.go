@@ -160,7 +160,11 @@ func TestTLSConfigServes(t *testing.T) {
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
 	})}
-	defer server.Close()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	go func() { _ = server.Serve(listener) }()
 	ensure(t, c)
 	pool := x509.NewCertPool()

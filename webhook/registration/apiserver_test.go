@@ -129,7 +129,9 @@ func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index) *re
 		if err := admin.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(clean, registration.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
-		server.Close()
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	return r
 }
@@ -166,16 +168,19 @@ func TestAPIServerAsksAndHeeds(t *testing.T) {
 		"managedFields are wiped": {func() error {
 			return patch("web", types.JSONPatchType, []byte(`[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]`))
 		}, "managedFields may not be wiped"},
-		"a scale": {func() error { return patch("web", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), "scale") },
-			`admission webhook "scale.mainstay.dev" denied the request: deployments.apps "web"`},
+		"a scale": {func() error {
+			return patch("web", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), "scale")
+		}, `admission webhook "scale.mainstay.dev" denied the request: deployments.apps "web"`},
 		"a delete": {func() error { return deployments.Delete(t.Context(), "web", metav1.DeleteOptions{}) }, held + ": to delete it"},
 		"a deletecollection": {func() error {
 			return deployments.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: "metadata.name=web"})
 		}, held},
-		"the namespace is deleted": {func() error {
-			return alice.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{})
+		"the namespace is deleted": {
+			func() error {
+				return alice.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{})
+			},
+			"1 object of GitSync mainstay-system/shop would go with it",
 		},
-			"1 object of GitSync mainstay-system/shop would go with it"},
 		"an undeclared object": {func() error { return patch("other", types.StrategicMergePatchType, image) }, ""},
 		"a forged permit": {func() error {
 			_, err := alice.CoreV1().Secrets("mainstay-system").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "forged"}, Type: v1alpha1.SecretTypePermit}, metav1.CreateOptions{})

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -33,7 +33,7 @@ func Canary(namespace, nonce, digest string) *v1alpha1.Inventory {
 }
 
 // prove sends a canary where one is due, and says when to look again.
-func (r *Registration) prove(ctx context.Context, published *admissionv1.ValidatingWebhookConfiguration) time.Duration {
+func (r *Registration) prove(ctx context.Context, published *admissionregistrationv1.ValidatingWebhookConfiguration) time.Duration {
 	if active, reason, until := r.offState(); active {
 		r.set(State{Off, fmt.Sprintf("mainstay-off is in force until %s: %s", until.UTC().Format(time.RFC3339), reason)})
 		return min(probeInterval, max(until.Sub(r.options.Clock()), retryMin))

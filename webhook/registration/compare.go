@@ -6,9 +6,10 @@ package registration
 import (
 	"bytes"
 	"encoding/pem"
+	"maps"
 	"slices"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,7 +23,7 @@ var tolerated = []string{"control-plane", "kubernetes.azure.com/managedby"}
 
 // same tells whether the cluster has what Mainstay wrote. Others' labels and
 // annotations, and tolerated expressions, are no difference.
-func same(want, have *admissionv1.ValidatingWebhookConfiguration) bool {
+func same(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
 	for key, value := range want.Labels {
 		if have.Labels[key] != value {
 			return false
@@ -48,7 +49,7 @@ func same(want, have *admissionv1.ValidatingWebhookConfiguration) bool {
 }
 
 // merged is have with everything that Mainstay writes as in want.
-func merged(want, have *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
+func merged(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	out := have.DeepCopy()
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
@@ -56,12 +57,8 @@ func merged(want, have *admissionv1.ValidatingWebhookConfiguration) *admissionv1
 	if out.Annotations == nil {
 		out.Annotations = map[string]string{}
 	}
-	for key, value := range want.Labels {
-		out.Labels[key] = value
-	}
-	for key, value := range want.Annotations {
-		out.Annotations[key] = value
-	}
+	maps.Copy(out.Labels, want.Labels)
+	maps.Copy(out.Annotations, want.Annotations)
 	out.Webhooks = want.DeepCopy().Webhooks
 	for i := range out.Webhooks {
 		for _, old := range have.Webhooks {
@@ -98,7 +95,7 @@ func isTolerated(e metav1.LabelSelectorRequirement) bool {
 
 // writer is the field manager that wrote a configuration last, other than
 // Mainstay.
-func writer(c *admissionv1.ValidatingWebhookConfiguration) string {
+func writer(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
 	var last *metav1.ManagedFieldsEntry
 	for i := range c.ManagedFields {
 		e := &c.ManagedFields[i]
@@ -117,13 +114,13 @@ func writer(c *admissionv1.ValidatingWebhookConfiguration) string {
 
 // intact tells whether a configuration is one that Mainstay published, whatever
 // is tolerated in it: its content has the digest that it says.
-func intact(have *admissionv1.ValidatingWebhookConfiguration) bool {
+func intact(have *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
 	bare := have.DeepCopy()
 	for i := range bare.Webhooks {
 		w := &bare.Webhooks[i]
 		strip(w.NamespaceSelector)
 		strip(w.ObjectSelector)
-		w.MatchConditions = slices.DeleteFunc(w.MatchConditions, func(c admissionv1.MatchCondition) bool {
+		w.MatchConditions = slices.DeleteFunc(w.MatchConditions, func(c admissionregistrationv1.MatchCondition) bool {
 			return c.Name == markCondition
 		})
 	}
@@ -133,7 +130,7 @@ func intact(have *admissionv1.ValidatingWebhookConfiguration) bool {
 
 // failsClosedAt tells whether a configuration fails closed at the endpoint of d
 // and trusts a certificate that d trusts, too: it was proven before.
-func failsClosedAt(have *admissionv1.ValidatingWebhookConfiguration, d desired) bool {
+func failsClosedAt(have *admissionregistrationv1.ValidatingWebhookConfiguration, d desired) bool {
 	for i := range have.Webhooks {
 		w := &have.Webhooks[i]
 		if w.Name != webhook.EntryOwn+suffix {
@@ -142,7 +139,7 @@ func failsClosedAt(have *admissionv1.ValidatingWebhookConfiguration, d desired) 
 		client := d.client(webhook.Path(webhook.EntryOwn))
 		known := w.ClientConfig.CABundle
 		client.CABundle = known
-		return w.FailurePolicy != nil && *w.FailurePolicy == admissionv1.Fail &&
+		return w.FailurePolicy != nil && *w.FailurePolicy == admissionregistrationv1.Fail &&
 			equality.Semantic.DeepEqual(w.ClientConfig, client) && overlaps(known, d.bundle)
 	}
 	return false

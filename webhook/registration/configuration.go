@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -140,8 +140,8 @@ func unseen(r schema.GroupResource) bool {
 }
 
 // configuration builds what has to be in the cluster.
-func (d desired) configuration() *admissionv1.ValidatingWebhookConfiguration {
-	c := &admissionv1.ValidatingWebhookConfiguration{
+func (d desired) configuration() *admissionregistrationv1.ValidatingWebhookConfiguration {
+	c := &admissionregistrationv1.ValidatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingWebhookConfiguration"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        Name,
@@ -149,7 +149,7 @@ func (d desired) configuration() *admissionv1.ValidatingWebhookConfiguration {
 			Annotations: map[string]string{enforcerAnnotation: "true"},
 		},
 	}
-	if rules := d.rules(admissionv1.Update, admissionv1.Delete); len(rules) > 0 {
+	if rules := d.rules(admissionregistrationv1.Update, admissionregistrationv1.Delete); len(rules) > 0 {
 		held := d.entry(webhook.EntryHeld, rules, d.policy(true), 3)
 		held.ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 			{Key: v1alpha1.SyncLabel, Operator: metav1.LabelSelectorOpExists},
@@ -160,10 +160,10 @@ func (d desired) configuration() *admissionv1.ValidatingWebhookConfiguration {
 		c.Webhooks = append(c.Webhooks, held)
 	}
 	c.Webhooks = append(c.Webhooks, d.own())
-	if rules := d.rules(admissionv1.Create); len(rules) > 0 {
-		created := d.entry(webhook.EntryCreated, rules, admissionv1.Ignore, 1)
+	if rules := d.rules(admissionregistrationv1.Create); len(rules) > 0 {
+		created := d.entry(webhook.EntryCreated, rules, admissionregistrationv1.Ignore, 1)
 		created.NamespaceSelector = d.declaredNamespaces()
-		created.MatchConditions = []admissionv1.MatchCondition{{
+		created.MatchConditions = []admissionregistrationv1.MatchCondition{{
 			Name: "not-by-mainstay", Expression: "request.userInfo.username != " + quote(d.syncAccount),
 		}}
 		c.Webhooks = append(c.Webhooks, created)
@@ -182,16 +182,16 @@ func (d desired) configuration() *admissionv1.ValidatingWebhookConfiguration {
 }
 
 // policy is Fail only where that is wanted and proven.
-func (d desired) policy(wanted bool) admissionv1.FailurePolicyType {
+func (d desired) policy(wanted bool) admissionregistrationv1.FailurePolicyType {
 	if wanted && d.fail {
-		return admissionv1.Fail
+		return admissionregistrationv1.Fail
 	}
-	return admissionv1.Ignore
+	return admissionregistrationv1.Ignore
 }
 
-func (d desired) entry(entry string, rules []admissionv1.RuleWithOperations, policy admissionv1.FailurePolicyType, timeout int32) admissionv1.ValidatingWebhook {
-	equivalent, sideEffects := admissionv1.Equivalent, admissionv1.SideEffectClassNoneOnDryRun
-	return admissionv1.ValidatingWebhook{
+func (d desired) entry(entry string, rules []admissionregistrationv1.RuleWithOperations, policy admissionregistrationv1.FailurePolicyType, timeout int32) admissionregistrationv1.ValidatingWebhook {
+	equivalent, sideEffects := admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
+	return admissionregistrationv1.ValidatingWebhook{
 		Name:                    entry + suffix,
 		ClientConfig:            d.client(webhook.Path(entry)),
 		Rules:                   rules,
@@ -205,11 +205,11 @@ func (d desired) entry(entry string, rules []admissionv1.RuleWithOperations, pol
 	}
 }
 
-func (d desired) client(path string) admissionv1.WebhookClientConfig {
-	client := admissionv1.WebhookClientConfig{CABundle: d.bundle}
+func (d desired) client(path string) admissionregistrationv1.WebhookClientConfig {
+	client := admissionregistrationv1.WebhookClientConfig{CABundle: d.bundle}
 	if s := d.endpoint.Service; s != nil {
 		port := cmp.Or(s.Port, 443)
-		client.Service = &admissionv1.ServiceReference{Namespace: s.Namespace, Name: s.Name, Path: &path, Port: &port}
+		client.Service = &admissionregistrationv1.ServiceReference{Namespace: s.Namespace, Name: s.Name, Path: &path, Port: &port}
 		return client
 	}
 	url := strings.TrimSuffix(d.endpoint.URL, "/") + path
@@ -218,13 +218,13 @@ func (d desired) client(path string) admissionv1.WebhookClientConfig {
 }
 
 // rules has one rule for each group and version, in a fixed order.
-func (d desired) rules(operations ...admissionv1.OperationType) []admissionv1.RuleWithOperations {
+func (d desired) rules(operations ...admissionregistrationv1.OperationType) []admissionregistrationv1.RuleWithOperations {
 	return group(slices.Collect(maps.Keys(d.held.resources)), "", operations)
 }
 
 // scaleRules has the scale of what may have one: the built-in workloads, and
 // custom resources, of which a rule does not need to know.
-func (d desired) scaleRules() []admissionv1.RuleWithOperations {
+func (d desired) scaleRules() []admissionregistrationv1.RuleWithOperations {
 	var scalable []schema.GroupVersionResource
 	for gvr := range d.held.resources {
 		builtIn := gvr.Group == "apps" && gvr.Resource != "daemonsets" && gvr.Resource != "controllerrevisions" ||
@@ -234,10 +234,10 @@ func (d desired) scaleRules() []admissionv1.RuleWithOperations {
 			scalable = append(scalable, gvr)
 		}
 	}
-	return group(scalable, "/scale", []admissionv1.OperationType{admissionv1.Update})
+	return group(scalable, "/scale", []admissionregistrationv1.OperationType{admissionregistrationv1.Update})
 }
 
-func group(resources []schema.GroupVersionResource, subresource string, operations []admissionv1.OperationType) []admissionv1.RuleWithOperations {
+func group(resources []schema.GroupVersionResource, subresource string, operations []admissionregistrationv1.OperationType) []admissionregistrationv1.RuleWithOperations {
 	byVersion := map[schema.GroupVersion][]string{}
 	for _, gvr := range resources {
 		byVersion[gvr.GroupVersion()] = append(byVersion[gvr.GroupVersion()], gvr.Resource+subresource)
@@ -245,7 +245,7 @@ func group(resources []schema.GroupVersionResource, subresource string, operatio
 	versions := slices.SortedFunc(maps.Keys(byVersion), func(a, b schema.GroupVersion) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version))
 	})
-	rules := make([]admissionv1.RuleWithOperations, 0, len(versions))
+	rules := make([]admissionregistrationv1.RuleWithOperations, 0, len(versions))
 	for _, gv := range versions {
 		names := byVersion[gv]
 		slices.Sort(names)
@@ -254,11 +254,11 @@ func group(resources []schema.GroupVersionResource, subresource string, operatio
 	return rules
 }
 
-func rule(gv schema.GroupVersion, operations []admissionv1.OperationType, resources ...string) admissionv1.RuleWithOperations {
-	scope := admissionv1.AllScopes
-	return admissionv1.RuleWithOperations{
+func rule(gv schema.GroupVersion, operations []admissionregistrationv1.OperationType, resources ...string) admissionregistrationv1.RuleWithOperations {
+	scope := admissionregistrationv1.AllScopes
+	return admissionregistrationv1.RuleWithOperations{
 		Operations: operations,
-		Rule: admissionv1.Rule{
+		Rule: admissionregistrationv1.Rule{
 			APIGroups: []string{gv.Group}, APIVersions: []string{gv.Version}, Resources: resources, Scope: &scope,
 		},
 	}
@@ -279,33 +279,33 @@ func (d desired) declaredNamespaces() *metav1.LabelSelector {
 // own is the entry for Mainstay's own things. Each matchCondition speaks of one
 // resource, lets every other through, and can't fail: a field that may be
 // absent is asked for first.
-func (d desired) own() admissionv1.ValidatingWebhook {
-	all := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update, admissionv1.Delete}
+func (d desired) own() admissionregistrationv1.ValidatingWebhook {
+	all := []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update, admissionregistrationv1.Delete}
 	mainstay := v1alpha1.GroupVersion
-	rules := []admissionv1.RuleWithOperations{
+	rules := []admissionregistrationv1.RuleWithOperations{
 		rule(mainstay, all, "inventories"),
-		rule(mainstay, []admissionv1.OperationType{admissionv1.Create}, "breakglasses"),
+		rule(mainstay, []admissionregistrationv1.OperationType{admissionregistrationv1.Create}, "breakglasses"),
 		rule(schema.GroupVersion{Version: "v1"}, all, "secrets"),
 	}
 	if len(d.held.own) > 0 {
-		rules = append(rules, rule(mainstay, []admissionv1.OperationType{admissionv1.Update, admissionv1.Delete},
+		rules = append(rules, rule(mainstay, []admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete},
 			slices.Sorted(maps.Keys(d.held.own))...))
 	}
 	sealed := func(doc string) string {
 		return doc + " != null && has(" + doc + ".type) && " + doc + ".type.startsWith(" + quote(mainstay.Group+"/") + ")"
 	}
-	conditions := []admissionv1.MatchCondition{{
+	conditions := []admissionregistrationv1.MatchCondition{{
 		Name: "sealed-secrets",
 		Expression: `request.resource.resource != "secrets" || has(request.namespace) && request.namespace == ` + quote(d.namespace) +
 			" && (" + sealed("object") + " || " + sealed("oldObject") + ")",
 	}}
 	if len(d.held.holding) > 0 {
-		rules = append(rules, rule(schema.GroupVersion{Version: "v1"}, []admissionv1.OperationType{admissionv1.Delete}, "namespaces"))
+		rules = append(rules, rule(schema.GroupVersion{Version: "v1"}, []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}, "namespaces"))
 		conditions = append(conditions, named("namespaces", d.held.holding))
 	}
 	if len(d.held.crds) > 0 {
 		rules = append(rules, rule(schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"},
-			[]admissionv1.OperationType{admissionv1.Update, admissionv1.Delete}, "customresourcedefinitions"))
+			[]admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete}, "customresourcedefinitions"))
 		conditions = append(conditions, named("customresourcedefinitions", d.held.crds))
 	}
 	own := d.entry(webhook.EntryOwn, rules, d.policy(true), 3)
@@ -313,12 +313,12 @@ func (d desired) own() admissionv1.ValidatingWebhook {
 	return own
 }
 
-func named(resource string, names map[string]bool) admissionv1.MatchCondition {
+func named(resource string, names map[string]bool) admissionregistrationv1.MatchCondition {
 	quoted := make([]string, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		quoted = append(quoted, quote(name))
 	}
-	return admissionv1.MatchCondition{
+	return admissionregistrationv1.MatchCondition{
 		Name: resource,
 		Expression: fmt.Sprintf("request.resource.resource != %s || oldObject != null && oldObject.metadata.name in [%s]",
 			quote(resource), strings.Join(quoted, ", ")),
@@ -328,7 +328,7 @@ func named(resource string, names map[string]bool) admissionv1.MatchCondition {
 // mark adds the condition by which a canary tells whether this very
 // configuration is in force: one that asks for another passes by unseen, which
 // only a dry run may.
-func (d desired) mark(c *admissionv1.ValidatingWebhookConfiguration) {
+func (d desired) mark(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
 	digest := digestOf(c)
 	c.Annotations[ConfigurationAnnotation] = digest
 	for i := range c.Webhooks {
@@ -336,7 +336,7 @@ func (d desired) mark(c *admissionv1.ValidatingWebhookConfiguration) {
 			continue
 		}
 		key := quote(ConfigurationAnnotation)
-		c.Webhooks[i].MatchConditions = append(c.Webhooks[i].MatchConditions, admissionv1.MatchCondition{
+		c.Webhooks[i].MatchConditions = append(c.Webhooks[i].MatchConditions, admissionregistrationv1.MatchCondition{
 			Name: markCondition,
 			Expression: `!(has(request.dryRun) && request.dryRun && object != null && has(object.metadata.annotations) && ` +
 				key + " in object.metadata.annotations && object.metadata.annotations[" + key + "] != " + quote(digest) + ")",
@@ -345,7 +345,7 @@ func (d desired) mark(c *admissionv1.ValidatingWebhookConfiguration) {
 }
 
 // digestOf names the content of a configuration.
-func digestOf(c *admissionv1.ValidatingWebhookConfiguration) string {
+func digestOf(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
 	raw, err := json.Marshal(c.Webhooks)
 	if err != nil {
 		return "" // these types always encode

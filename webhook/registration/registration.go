@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -94,6 +94,8 @@ const (
 	fightWindow   = 10 * time.Minute
 	fightRestores = 3
 	fightInterval = time.Minute
+	// promotionInterval is the time between two looks at who leads.
+	promotionInterval = 100 * time.Millisecond
 )
 
 // Registration keeps the ValidatingWebhookConfiguration as it has to be. It is
@@ -110,7 +112,7 @@ type Registration struct {
 	proven  bool
 	// published is what was last written or found right; inForce the digest
 	// that last answered a canary, probed when.
-	published *admissionv1.ValidatingWebhookConfiguration
+	published *admissionregistrationv1.ValidatingWebhookConfiguration
 	inForce   string
 	probed    time.Time
 	retry     time.Duration
@@ -200,21 +202,45 @@ func (r *Registration) Start(ctx context.Context) error {
 			off = r.options.Off.Changed()
 		}
 		wait, err := r.step(ctx)
-		if err != nil && ctx.Err() == nil && r.options.Error != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was told to stop, and what fails then is no failure
+		}
+		if err != nil && r.options.Error != nil {
 			r.options.Error(err)
 		}
-		timer := time.NewTimer(wait)
+		if !r.sleep(ctx, wait, index, bundle, off) {
+			return nil
+		}
+	}
+}
+
+// sleep waits until there is something to do: a change, the time that step
+// asked for, or that this replica has become the leader. It reports false at
+// the end of ctx.
+func (r *Registration) sleep(ctx context.Context, wait time.Duration, index, bundle, off <-chan struct{}) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	var promoted <-chan time.Time
+	if !r.options.Leader() {
+		ticker := time.NewTicker(promotionInterval)
+		defer ticker.Stop()
+		promoted = ticker.C
+	}
+	for {
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
+			return false
 		case <-index:
 		case <-bundle:
 		case <-off:
 		case <-r.wake:
 		case <-timer.C:
+		case <-promoted:
+			if !r.options.Leader() {
+				continue
+			}
 		}
-		timer.Stop()
+		return true
 	}
 }
 
@@ -306,7 +332,7 @@ func (r *Registration) step(ctx context.Context) (time.Duration, error) {
 
 // wanted is what has to be in the cluster, as far as this replica may say; nil
 // and a time to wait where it can't say anything yet.
-func (r *Registration) wanted(have *admissionv1.ValidatingWebhookConfiguration) (*admissionv1.ValidatingWebhookConfiguration, time.Duration) {
+func (r *Registration) wanted(have *admissionregistrationv1.ValidatingWebhookConfiguration) (*admissionregistrationv1.ValidatingWebhookConfiguration, time.Duration) {
 	if !r.options.Leader() {
 		// The index of a replica that does not lead may lag behind. It keeps
 		// what was published, and knows an edited one by its digest.
@@ -339,7 +365,7 @@ func (r *Registration) wanted(have *admissionv1.ValidatingWebhookConfiguration) 
 }
 
 // publish writes the configuration, others' additions kept.
-func (r *Registration) publish(ctx context.Context, want, have *admissionv1.ValidatingWebhookConfiguration) error {
+func (r *Registration) publish(ctx context.Context, want, have *admissionregistrationv1.ValidatingWebhookConfiguration) error {
 	configurations := r.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	var err error
 	if have == nil {
@@ -358,7 +384,7 @@ func (r *Registration) publish(ctx context.Context, want, have *admissionv1.Vali
 
 // fight counts a restore, and returns how long to wait where someone else
 // writes the configuration again and again.
-func (r *Registration) fight(want, have *admissionv1.ValidatingWebhookConfiguration) time.Duration {
+func (r *Registration) fight(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) time.Duration {
 	if r.published == nil || digest(r.published) != digest(want) {
 		return 0 // our own change
 	}
@@ -399,6 +425,6 @@ func (r *Registration) set(state State) {
 	r.changed = make(chan struct{})
 }
 
-func digest(c *admissionv1.ValidatingWebhookConfiguration) string {
+func digest(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
 	return c.Annotations[ConfigurationAnnotation]
 }
