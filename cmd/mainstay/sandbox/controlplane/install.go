@@ -74,9 +74,13 @@ func awaitEstablished(ctx context.Context, c client.Client, definitions []*unstr
 }
 
 func established(definition *unstructured.Unstructured) (bool, error) {
-	conditions, _, err := unstructured.NestedSlice(definition.Object, "status", "conditions")
+	found, _, err := unstructured.NestedFieldNoCopy(definition.Object, "status", "conditions")
 	if err != nil {
 		return false, err
+	}
+	conditions, ok := found.([]any)
+	if !ok {
+		return false, nil // null or absent: the API server has not come to it yet
 	}
 	for _, c := range conditions {
 		condition, ok := c.(map[string]any)
