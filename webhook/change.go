@@ -123,14 +123,14 @@ func hint(change *policy.Change, object *fastjson.Value) {
 	if len(change.Fields) == 0 || object == nil {
 		return
 	}
-	managers, err := fieldset.Managers(object)
-	if err != nil {
-		return // only a hint
-	}
-	for i := range change.Fields {
-		for _, m := range managers {
-			if m.Fields.Touches(change.Fields[i].Path) && m.Name != "" {
-				change.Fields[i].Manager = m.Name
+	for _, e := range object.GetArray("metadata", "managedFields") {
+		name, fields := e.GetStringBytes("manager"), e.Get("fieldsV1")
+		if len(name) == 0 || fields == nil {
+			continue
+		}
+		for i := range change.Fields {
+			if fieldset.Touches(fields, change.Fields[i].Path) {
+				change.Fields[i].Manager = string(name)
 			}
 		}
 	}

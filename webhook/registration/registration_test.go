@@ -10,6 +10,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -294,6 +296,10 @@ func (f *fixture) start(t *testing.T) {
 	done := make(chan struct{})
 	go func() { _ = f.Start(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
+	// Unlike an API server, the fake forgets what happens before a watch begins.
+	await(t, "the watch", func() bool {
+		return slices.ContainsFunc(f.cluster.Actions(), func(a clienttesting.Action) bool { return a.GetVerb() == "watch" })
+	})
 }
 
 func (f *fixture) get(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
