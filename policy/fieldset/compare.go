@@ -4,7 +4,9 @@
 package fieldset
 
 import (
+	"bytes"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/valyala/fastjson"
@@ -395,11 +397,24 @@ func equal(a, b *fastjson.Value) bool {
 	case fastjson.TypeString:
 		return string(a.GetStringBytes()) == string(b.GetStringBytes())
 	case fastjson.TypeNumber:
-		var ab, bb [24]byte
-		return string(a.MarshalTo(ab[:0])) == string(b.MarshalTo(bb[:0]))
+		return equalNumbers(a, b)
 	default:
 		return true
 	}
+}
+
+// scratch is where numbers are written to be compared: an object has many, and
+// a buffer of their own for each would be most of what comparing allocates.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+func equalNumbers(a, b *fastjson.Value) bool {
+	buffer := scratch.Get().(*[]byte)
+	defer scratch.Put(buffer)
+	text := a.MarshalTo((*buffer)[:0])
+	n := len(text)
+	text = b.MarshalTo(text)
+	*buffer = text
+	return bytes.Equal(text[:n], text[n:])
 }
 
 // At returns the value at a path, or nil.

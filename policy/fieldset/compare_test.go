@@ -291,6 +291,9 @@ func TestSetTouches(t *testing.T) {
 		if got := set.Touches(mustParse(t, path)); got != want {
 			t.Errorf("Touches(%s) = %t, want %t", path, got, want)
 		}
+		if got := Touches(fastjson.MustParse(structure), mustParse(t, path)); got != want {
+			t.Errorf("Touches(%s) of JSON = %t, want %t", path, got, want)
+		}
 	}
 	if (*Set)(nil).Touches(mustParse(t, "spec")) {
 		t.Error("no set touches something")

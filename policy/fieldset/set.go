@@ -176,6 +176,61 @@ func (s *Set) Touches(path Path) bool {
 	return true
 }
 
+// Touches is Set.Touches for FieldsV1 that is parsed as JSON only: where one
+// path is asked for, reading the whole set costs more than the answer. Keys
+// that can't be read are in no set.
+func Touches(fieldsV1 *fastjson.Value, path Path) bool {
+	v := fieldsV1
+	for depth, s := range path {
+		next := childAt(v, s)
+		if next == nil {
+			return depth > 0 && childless(v)
+		}
+		v = next
+	}
+	return v != nil
+}
+
+// childAt finds one member of a node of FieldsV1, or nil.
+func childAt(v *fastjson.Value, s Segment) *fastjson.Value {
+	if s.Keys == nil && s.Value == "" {
+		return v.Get("f:" + s.Field)
+	}
+	o := v.GetObject()
+	if o == nil {
+		return nil
+	}
+	var found *fastjson.Value
+	o.Visit(func(raw []byte, child *fastjson.Value) {
+		if found != nil {
+			return
+		}
+		kind, rest, _ := strings.Cut(string(raw), ":")
+		switch {
+		case kind == "k" && s.Keys != nil:
+			if keys, err := parseKeys(rest); err == nil && s.equal(Segment{Keys: keys}) {
+				found = child
+			}
+		case kind == "v" && s.Value != "":
+			if value, ok := canonicalText(rest); ok && value == s.Value {
+				found = child
+			}
+		}
+	})
+	return found
+}
+
+// childless tells that a node of FieldsV1 has nothing below it.
+func childless(v *fastjson.Value) bool {
+	empty := true
+	if o := v.GetObject(); o != nil {
+		o.Visit(func(raw []byte, _ *fastjson.Value) {
+			empty = empty && (string(raw) == "." || strings.HasPrefix(string(raw), "i:"))
+		})
+	}
+	return empty
+}
+
 // Covers tells whether every member of other is a member of s.
 func (s *Set) Covers(other *Set) bool {
 	if other == nil {
