@@ -1,0 +1,202 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/valyala/fastjson"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox/controlplane"
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/drift"
+)
+
+func (b *bench) sync() error {
+	if err := b.compare(); err != nil {
+		return err
+	}
+	if err := b.firstApply(); err != nil {
+		return err
+	}
+	return b.revert()
+}
+
+// compare measures how fast live objects are compared with what git says of
+// them, from the bytes that a watch delivers.
+func (b *bench) compare() error {
+	const objects = 10000
+	for _, kind := range []struct {
+		what      string
+		variables int
+	}{{"10,000 small Deployments compared", 0}, {"10,000 Deployments of 5 KB compared", -1}} {
+		variables := kind.variables
+		if variables < 0 {
+			declared, _, _ := reviews()
+			raw, err := fastjson.ParseBytes(encode(declared))
+			if err != nil {
+				return err
+			}
+			variables = len(raw.GetArray("spec", "template", "spec", "containers", "0", "env"))
+		}
+		index := ownership.NewIndex()
+		entries := make([]*ownership.Entry, objects)
+		alive := make([][]byte, objects)
+		for i := range objects {
+			o := deployment("shop", fmt.Sprintf("web-%d", i), variables)
+			entries[i], alive[i] = record(o), encode(live(o))
+		}
+		if err := index.Replace(head(v1alpha1.ModeEnforce), entries); err != nil {
+			return err
+		}
+		var took times
+		for range 3 {
+			start := time.Now()
+			for i, e := range entries {
+				object, err := fastjson.ParseBytes(alive[i])
+				if err != nil {
+					return err
+				}
+				r, _ := index.Lookup(e.ID)
+				fields, err := drift.Between(object, r)
+				if err != nil {
+					return err
+				}
+				for _, f := range fields {
+					if f.Declared { // What a controller added is a difference.
+						return fmt.Errorf("%s differs in %s", e.ID, f.Path)
+					}
+				}
+			}
+			took = append(took, time.Since(start))
+		}
+		b.report.add(row{
+			Part: "sync", What: kind.what, Result: fmt.Sprintf("p50 %.2f s (%.1f µs each)", took.p50().Seconds(), float64(took.p50().Microseconds())/objects),
+			Budget: "≤ 0.5 s", Met: within(took.p50() <= 500*time.Millisecond),
+		})
+	}
+	return nil
+}
+
+// plain is a client as anyone would make it, with nothing of Mainstay's.
+func (b *bench) plain() (rest.Interface, error) {
+	cluster, err := b.server()
+	if err != nil {
+		return nil, err
+	}
+	config := cluster.RESTConfig(controlplane.Admin)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return apply.ClientFor(config, client)
+}
+
+// firstApply applies the same objects plainly and by the loop, in turns.
+func (b *bench) firstApply() error {
+	plain, err := b.plain()
+	if err != nil {
+		return err
+	}
+	var raw, phase, whole, again times
+	var dryRuns, writes int
+	for round := range b.rounds {
+		b.say("first apply of %d objects, round %d of %d", b.first, round+1, b.rounds)
+		namespace := fmt.Sprintf("plain-%d", round)
+		if err := create(b.ctx, plain, namespace); err != nil {
+			return err
+		}
+		took, err := b.applyPlainly(plain, namespace)
+		if err != nil {
+			return err
+		}
+		raw = append(raw, took)
+		s, err := b.newStage(fmt.Sprintf("sync-%d", round))
+		if err != nil {
+			return err
+		}
+		if err := s.commit(b.first); err != nil {
+			return err
+		}
+		if took, err = s.sync(); err != nil {
+			return err
+		}
+		if s.counter.writes != b.first {
+			return fmt.Errorf("%d objects were written, want %d", s.counter.writes, b.first)
+		}
+		whole, phase = append(whole, took), append(phase, s.counter.last.Sub(s.counter.first))
+		for i := range 3 {
+			s.counter.reset()
+			if err := s.request(fmt.Sprint(i)); err != nil {
+				return err
+			}
+			if took, err = s.sync(); err != nil {
+				return err
+			}
+			again = append(again, took)
+			dryRuns, writes = dryRuns+s.counter.dryRuns, writes+s.counter.writes
+		}
+		if err := s.close(); err != nil {
+			return err
+		}
+	}
+	rate := func(t times) float64 { return float64(b.first) / t.p50().Seconds() }
+	peer := fmt.Sprintf("raw %.0f objects/s", rate(raw))
+	what := fmt.Sprintf("first apply of %d ConfigMaps, ", b.first)
+	share := rate(phase) / rate(raw)
+	b.report.add(row{
+		Part: "sync", What: what + "apply phase", Result: fmt.Sprintf("%.0f objects/s", rate(phase)), Peer: peer,
+		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.8 × raw", Met: within(share >= 0.8),
+	})
+	share = rate(whole) / rate(raw)
+	b.report.add(row{
+		Part: "sync", What: what + "fetch to status", Result: fmt.Sprintf("%.0f objects/s", rate(whole)), Peer: peer,
+		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.4 × raw", Met: within(share >= 0.4),
+	})
+	b.report.add(row{
+		Part: "sync", What: fmt.Sprintf("resync of %d objects, nothing changed", b.first),
+		Result: fmt.Sprintf("%.0f ms; %d writes, %d dry-runs", float64(again.p50())/1e6, writes, dryRuns),
+		Budget: "no write, no dry-run", Met: within(writes == 0 && dryRuns == 0),
+	})
+	return nil
+}
+
+// applyPlainly is the peer: server-side apply, 32 in parallel, nothing else.
+func (b *bench) applyPlainly(plain rest.Interface, namespace string) (time.Duration, error) {
+	bodies := make([][]byte, b.first)
+	for i := range bodies {
+		bodies[i] = encode(configMap(namespace, i))
+	}
+	start := time.Now()
+	group, ctx := errgroup.WithContext(b.ctx)
+	group.SetLimit(32)
+	for i, body := range bodies {
+		group.Go(func() error {
+			return applyOne(ctx, plain, namespace, fmt.Sprintf("settings-%05d", i), "plain", body)
+		})
+	}
+	err := group.Wait()
+	return time.Since(start), err
+}
+
+func applyOne(ctx context.Context, plain rest.Interface, namespace, name, manager string, body []byte) error {
+	return plain.Patch(types.ApplyPatchType).AbsPath("/api/v1/namespaces/"+namespace+"/configmaps/"+name).
+		Param("fieldManager", manager).Param("force", "true").Body(body).Do(ctx).Error()
+}
+
+func create(ctx context.Context, plain rest.Interface, namespace string) error {
+	body := encode(&corev1.Namespace{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: namespace},
+	})
+	return plain.Post().AbsPath("/api/v1/namespaces").Body(body).Do(ctx).Error()
+}
