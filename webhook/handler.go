@@ -88,8 +88,8 @@ func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
 	if req.passesDeletion(differences) {
 		return permitted()
 	}
-	if req.username() == h.options.SyncAccount && (len(change.Fields) > 0 || req.operation == policy.Delete) {
-		return h.awaitContent(ctx, req)
+	if req.username() == h.options.SyncAccount && (len(change.Fields) > 0 || req.operation == policy.Delete) && h.awaitContent(ctx, req) {
+		return permitted()
 	}
 	decision := h.decide(ctx, req, change, differences)
 	if decision.Verdict == policy.Permit && !req.dryRun && recorded(decision) {
@@ -184,12 +184,14 @@ func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	return answer{}, false
 }
 
-// awaitContent lets Mainstay's own account write what git says and nothing
-// else: this replica may know the newest content a moment later than the leader.
-func (h *Handler) awaitContent(ctx context.Context, req *request) answer {
+// awaitContent waits a moment until a write of Mainstay's own account is what
+// git says: this replica may know the newest content later than the leader. A
+// write that never is gets judged like anyone's, since an account can be
+// impersonated: the content is what is trusted.
+func (h *Handler) awaitContent(ctx context.Context, req *request) bool {
 	wait, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	fits := h.options.Index.Await(wait, func() bool {
+	return h.options.Index.Await(wait, func() bool {
 		record, ok := h.options.Index.Lookup(req.id)
 		if !ok {
 			return false
@@ -200,10 +202,6 @@ func (h *Handler) awaitContent(ctx context.Context, req *request) answer {
 		change, _, err := h.change(req, record)
 		return err == nil && len(change.Fields) == 0
 	})
-	if fits || h.off() {
-		return permitted()
-	}
-	return catchingUp(req.id)
 }
 
 // decide asks the judge, unless git, the way out or managedFields decide. It

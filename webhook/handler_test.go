@@ -391,14 +391,14 @@ func TestHandlerJudgesHeldObjects(t *testing.T) {
 				a := deployment("UPDATE", live(t), live(t, image("evil")))
 				a.user = syncAccount
 				return a
-			}(), code: 409, message: "catching up",
+			}(), code: 403, judged: true, message: "asked: evil",
 		},
 		"Mainstay's account deletes what git declares": {
 			asked: func() asked {
 				a := deployment("DELETE", live(t), nil)
 				a.user = syncAccount
 				return a
-			}(), code: 409, message: "catching up",
+			}(), code: 403, judged: true, message: "to delete it, remove it there",
 		},
 		"the object is created as git says": {
 			asked: func() asked {

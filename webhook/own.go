@@ -51,6 +51,11 @@ func (h *Handler) protect(ctx context.Context, req *request) (answer, bool) {
 			return permitted(), true
 		}
 		reason = "only Mainstay itself writes it"
+	case h.fromGit(req):
+		if req.username() == h.options.SyncAccount || req.operation == policy.Delete && !h.followed(req) {
+			return permitted(), true
+		}
+		reason = "it comes from the repository of a GitSync: change the policies there"
 	case req.kind.Group == v1alpha1.GroupVersion.Group && req.kind.Kind == "BreakGlass" && req.operation == policy.Create:
 		asked := string(req.object.GetStringBytes("spec", "requestedBy"))
 		if asked == req.username() {
@@ -110,6 +115,24 @@ func (h *Handler) ownRecord(req *request) *ownership.Record {
 		Entry: &ownership.Entry{ID: req.id, Version: req.kind.Version, Resource: req.resource.Resource},
 		Sync:  &ownership.Sync{Namespace: h.options.Namespace, Mode: v1alpha1.ModeEnforce},
 	}
+}
+
+// fromGit tells whether a request is about the ChangePolicy that carries the
+// policies of a GitSync's repository.
+func (h *Handler) fromGit(req *request) bool {
+	if req.kind.Group != v1alpha1.GroupVersion.Group || req.kind.Kind != "ChangePolicy" {
+		return false
+	}
+	_, ok := v1alpha1.GitSyncOfPolicy(req.id.Name)
+	return ok
+}
+
+// followed tells whether that GitSync holds anything; when it is deleted, the
+// garbage collector takes its ChangePolicy.
+func (h *Handler) followed(req *request) bool {
+	name, _ := v1alpha1.GitSyncOfPolicy(req.id.Name)
+	_, ok := h.options.Index.Sync(types.NamespacedName{Namespace: req.id.Namespace, Name: name})
+	return ok
 }
 
 // sealed tells whether a request is about a Secret that Mainstay alone writes.

@@ -6,7 +6,6 @@ package fieldset
 import (
 	"bytes"
 	"strings"
-	"sync"
 	"unsafe"
 
 	"github.com/valyala/fastjson"
@@ -44,7 +43,7 @@ type Difference struct {
 // bookkeeping in metadata (managedFields, resourceVersion, generation, uid and
 // timestamps), and the annotation of client-side apply.
 func Compare(from, to *fastjson.Value, structure *Set, more func() *Set) []Difference {
-	c := comparer{more: more}
+	c := comparer{more: more, pairs: make([]pair, 0, 64)}
 	var root *node
 	if structure != nil {
 		root = &structure.root
@@ -61,7 +60,9 @@ type comparer struct {
 	// pairs is a stack of the keys and values of the objects being compared,
 	// so that comparing allocates once, not once for each object.
 	pairs []pair
-	out   []Difference
+	// text is where numbers are written to be compared.
+	text []byte
+	out  []Difference
 }
 
 type pair struct {
@@ -165,13 +166,13 @@ func (c *comparer) values(from, to *fastjson.Value, n *node, depth int) {
 	case from == nil && is(to, fastjson.TypeArray) && len(to.GetArray()) > 0,
 		to == nil && is(from, fastjson.TypeArray) && len(from.GetArray()) > 0:
 		c.lists(from, to, n, depth)
-	case !equal(from, to):
+	case !c.equal(from, to):
 		c.report(from, to)
 	}
 }
 
 func (c *comparer) lists(from, to *fastjson.Value, n *node, depth int) {
-	if from != nil && to != nil && equal(from, to) {
+	if from != nil && to != nil && c.equal(from, to) {
 		return
 	}
 	n = c.listNode(n)
@@ -360,9 +361,12 @@ func is(v *fastjson.Value, t fastjson.Type) bool {
 
 // Equal tells whether two JSON values are the same, whatever the order of keys.
 // Either may be nil, which equals only nil.
-func Equal(a, b *fastjson.Value) bool { return equal(a, b) }
+func Equal(a, b *fastjson.Value) bool {
+	var c comparer
+	return c.equal(a, b)
+}
 
-func equal(a, b *fastjson.Value) bool {
+func (c *comparer) equal(a, b *fastjson.Value) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -371,50 +375,51 @@ func equal(a, b *fastjson.Value) bool {
 	}
 	switch a.Type() {
 	case fastjson.TypeObject:
-		ao, bo := a.GetObject(), b.GetObject()
-		if ao.Len() != bo.Len() {
-			return false
-		}
-		same := true
-		ao.Visit(func(key []byte, v *fastjson.Value) {
-			if same {
-				other := bo.Get(unsafe.String(unsafe.SliceData(key), len(key)))
-				same = other != nil && equal(v, other)
-			}
-		})
-		return same
+		return c.equalObjects(a, b)
 	case fastjson.TypeArray:
 		aa, ba := a.GetArray(), b.GetArray()
 		if len(aa) != len(ba) {
 			return false
 		}
 		for i := range aa {
-			if !equal(aa[i], ba[i]) {
+			if !c.equal(aa[i], ba[i]) {
 				return false
 			}
 		}
 		return true
 	case fastjson.TypeString:
-		return string(a.GetStringBytes()) == string(b.GetStringBytes())
+		return bytes.Equal(a.GetStringBytes(), b.GetStringBytes())
 	case fastjson.TypeNumber:
-		return equalNumbers(a, b)
+		c.text = a.MarshalTo(c.text[:0])
+		n := len(c.text)
+		c.text = b.MarshalTo(c.text)
+		return bytes.Equal(c.text[:n], c.text[n:])
 	default:
 		return true
 	}
 }
 
-// scratch is where numbers are written to be compared: an object has many, and
-// a buffer of their own for each would be most of what comparing allocates.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
-
-func equalNumbers(a, b *fastjson.Value) bool {
-	buffer := scratch.Get().(*[]byte)
-	defer scratch.Put(buffer)
-	text := a.MarshalTo((*buffer)[:0])
-	n := len(text)
-	text = b.MarshalTo(text)
-	*buffer = text
-	return bytes.Equal(text[:n], text[n:])
+// equalObjects expects the keys in the same order, as they are in documents
+// that the same server wrote, and looks for those that are elsewhere.
+func (c *comparer) equalObjects(a, b *fastjson.Value) bool {
+	if a.GetObject().Len() != b.GetObject().Len() {
+		return false
+	}
+	as, ae := c.push(a)
+	bs, be := c.push(b)
+	same := true
+	for i := as; same && i < ae; i++ {
+		p, at := c.pairs[i], bs+(i-as)
+		if c.pairs[at].key != p.key {
+			at = bs
+			for at < be && c.pairs[at].key != p.key {
+				at++
+			}
+		}
+		same = at < be && c.equal(p.value, c.pairs[at].value)
+	}
+	c.pairs = c.pairs[:as]
+	return same
 }
 
 // At returns the value at a path, or nil.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/seal"
 )
 
 // Loader compiles, tests and swaps policies. policy.Engine does.
@@ -42,6 +43,8 @@ type Options struct {
 	Namespace string
 	// Leader tells whether this replica writes status.
 	Leader func() bool
+	// Key verifies that policies of a repository were written by Mainstay.
+	Key *seal.Key
 }
 
 // Reloader loads ChangePolicies.
@@ -64,6 +67,8 @@ func New(o Options) (*Reloader, error) {
 		return nil, errors.New("reload: Options.Namespace is required")
 	case o.Leader == nil:
 		return nil, errors.New("reload: Options.Leader is required")
+	case o.Key == nil:
+		return nil, errors.New("reload: Options.Key is required")
 	}
 	return &Reloader{o}, nil
 }
@@ -77,7 +82,7 @@ func (r *Reloader) LoadAll(ctx context.Context) error {
 		return fmt.Errorf("list change policies: %w", err)
 	}
 	for i := range list.Items {
-		if _, err := r.o.Loader.Load(ctx, r.source(&list.Items[i])); err != nil {
+		if _, err := r.load(ctx, &list.Items[i]); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "change policy not loaded",
 				"namespace", list.Items[i].Namespace, "name", list.Items[i].Name)
 		}
@@ -99,26 +104,38 @@ func (r *Reloader) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get change policy %s: %w", req.NamespacedName, err)
 	}
-	loaded, loadErr := r.o.Loader.Load(ctx, r.source(cp))
+	loaded, loadErr := r.load(ctx, cp)
 	if !r.o.Leader() {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{}, r.report(ctx, cp, loaded, loadErr)
 }
 
+func (r *Reloader) load(ctx context.Context, cp *v1alpha1.ChangePolicy) (policy.Loaded, error) {
+	s, err := r.source(cp)
+	if err != nil {
+		return policy.Loaded{}, err
+	}
+	return r.o.Loader.Load(ctx, s)
+}
+
 // source says whom a ChangePolicy judges. One that comes from a GitSync's
-// repository judges that GitSync's objects; another one the objects of its
-// namespace, or all of them where that is Mainstay's own.
-func (r *Reloader) source(cp *v1alpha1.ChangePolicy) policy.Source {
+// repository judges that GitSync's objects, and counts only with Mainstay's
+// seal; another one judges the objects of its namespace, or all of them where
+// that is Mainstay's own.
+func (r *Reloader) source(cp *v1alpha1.ChangePolicy) (policy.Source, error) {
 	key := client.ObjectKeyFromObject(cp)
-	if sync, ok := gitSync(key); ok && cp.Labels[v1alpha1.FromLabel] == sync.Name {
-		return policy.Source{Key: policy.GitSyncSource(sync), Sync: &sync, Modules: cp.Spec.Modules}
+	if sync, ok := gitSync(key); ok {
+		if err := VerifyModules(r.o.Key, sync, cp); err != nil {
+			return policy.Source{}, err
+		}
+		return policy.Source{Key: policy.GitSyncSource(sync), Sync: &sync, Modules: cp.Spec.Modules}, nil
 	}
 	s := policy.Source{Key: policy.ChangePolicySource(key), Modules: cp.Spec.Modules}
 	if cp.Namespace != r.o.Namespace {
 		s.Namespace = cp.Namespace
 	}
-	return s
+	return s, nil
 }
 
 // gitSync is the GitSync that a ChangePolicy comes from, by its name: one that

@@ -8,13 +8,16 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -50,6 +53,8 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&v1alpha1.ChangePolicy{}, handler.EnqueueRequestsFromMapFunc(l.policiesTouched),
+			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
 		Complete(l)
@@ -57,4 +62,16 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the gitsync controller: %w", err)
 	}
 	return nil
+}
+
+// policiesTouched has a GitSync's policies written anew when somebody changed
+// or deleted the ChangePolicy that carries them.
+func (l *Loop) policiesTouched(_ context.Context, o client.Object) []reconcile.Request {
+	name, ok := v1alpha1.GitSyncOfPolicy(o.GetName())
+	if !ok {
+		return nil
+	}
+	key := types.NamespacedName{Namespace: o.GetNamespace(), Name: name}
+	l.pass(key).stale.Store(true)
+	return []reconcile.Request{{NamespacedName: key}}
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
+	"github.com/mainstay-gitops/mainstay/policy/seal"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/source"
@@ -93,6 +95,8 @@ type Deps struct {
 	Off          Off
 	Events       events.EventRecorder
 	Registerer   prometheus.Registerer
+	// Key seals the policies that come from repositories.
+	Key *seal.Key
 	// Await returns when policies, permits and what policies read are known:
 	// nothing is judged or applied before.
 	Await func(ctx context.Context) error
@@ -140,6 +144,9 @@ type pass struct {
 	request string
 	// pruning tells that deleted objects are still going away.
 	pruning bool
+	// stale tells that somebody touched the ChangePolicy that carries the
+	// policies of the repository.
+	stale atomic.Bool
 }
 
 // New checks the options and makes a Loop that Start runs.
@@ -150,7 +157,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		"Source": d.Source == nil, "Applier": d.Applier == nil, "Policies": d.Policies == nil,
 		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Recorder": d.Recorder == nil,
 		"Registration": d.Registration == nil, "Off": d.Off == nil, "Events": d.Events == nil,
-		"Await": d.Await == nil,
+		"Key": d.Key == nil, "Await": d.Await == nil,
 	} {
 		if missing {
 			return nil, fmt.Errorf("loop: Deps.%s is required", name)
@@ -257,6 +264,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return revision, nil
 	}
 	l.reconciling(ctx, gs, revision)
+	p.stale.Store(false)
 	p.policies = l.loadPolicies(ctx, gs, snapshot)
 
 	objects, err := l.render(ctx, gs, snapshot.FS)
@@ -315,7 +323,7 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 
 // done tells that a commit was brought in under the present spec.
 func (p *pass) done(gs *v1alpha1.GitSync, commit string) bool {
-	return p.commit == commit && p.generation == gs.Generation && !p.pruning &&
+	return p.commit == commit && p.generation == gs.Generation && !p.pruning && !p.stale.Load() &&
 		p.request == gs.Annotations[v1alpha1.RequestedAtAnnotation]
 }
 

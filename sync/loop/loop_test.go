@@ -137,7 +137,7 @@ func newTheatre(t *testing.T) *theatre {
 		Policies: engine, Judge: engine, Permits: fakePermits{}, Recorder: fakeRecorder{t},
 		Registration: fakeRegistration{}, Off: off,
 		Events: events.NewFakeRecorder(1000), Registerer: prometheus.NewRegistry(),
-		Await: func(context.Context) error { return nil },
+		Key: key, Await: func(context.Context) error { return nil },
 	}, Options{Namespace: namespace})
 	must(t, err)
 

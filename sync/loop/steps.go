@@ -20,6 +20,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/reload"
 	"github.com/mainstay-gitops/mainstay/sync/render"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
@@ -156,11 +157,14 @@ func (l *Loop) writePolicies(ctx context.Context, gs *v1alpha1.GitSync, modules 
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get change policy %s: %w", cp.Name, err)
 	}
-	// Slashes can't stand in every place where file names go; paths can.
-	if exists && maps.Equal(cp.Spec.Modules, modules) {
+	key := client.ObjectKeyFromObject(gs)
+	if exists && maps.Equal(cp.Spec.Modules, modules) && reload.VerifyModules(l.Key, key, cp) == nil {
 		return nil
 	}
 	cp.Spec.Modules = modules
+	if err := reload.SealModules(l.Key, key, cp); err != nil {
+		return err
+	}
 	if cp.Labels == nil {
 		cp.Labels = map[string]string{}
 	}

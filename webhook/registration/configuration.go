@@ -285,6 +285,7 @@ func (d desired) own() admissionregistrationv1.ValidatingWebhook {
 	rules := []admissionregistrationv1.RuleWithOperations{
 		rule(mainstay, all, "inventories"),
 		rule(mainstay, []admissionregistrationv1.OperationType{admissionregistrationv1.Create}, "breakglasses"),
+		rule(mainstay, all, "changepolicies"),
 		rule(schema.GroupVersion{Version: "v1"}, all, "secrets"),
 	}
 	if len(d.held.own) > 0 {
@@ -299,6 +300,14 @@ func (d desired) own() admissionregistrationv1.ValidatingWebhook {
 		Expression: `request.resource.resource != "secrets" || has(request.namespace) && request.namespace == ` + quote(d.namespace) +
 			" && (" + sealed("object") + " || " + sealed("oldObject") + ")",
 	}}
+	if !d.held.own["changepolicies"] {
+		// Where git declares ChangePolicies, the handler tells them apart.
+		conditions = append(conditions, admissionregistrationv1.MatchCondition{
+			Name: "policies-from-git",
+			Expression: `request.resource.resource != "changepolicies" || (object != null ? object : oldObject).metadata.name.startsWith(` +
+				quote(v1alpha1.GitSyncPolicyPrefix) + ")",
+		})
+	}
 	if len(d.held.holding) > 0 {
 		rules = append(rules, rule(schema.GroupVersion{Version: "v1"}, []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}, "namespaces"))
 		conditions = append(conditions, named("namespaces", d.held.holding))

@@ -144,7 +144,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		}
 	}
 	reloader, err := reload.New(reload.Options{
-		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: leader,
+		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: leader, Key: key,
 	})
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Client: direct, Config: restConfig, HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper(),
 		Index: index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
-		Registration: stateOf{registered}, Off: wayOut, Events: recorderOfEvents, Registerer: registry, Await: known,
+		Registration: stateOf{registered}, Off: wayOut, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
 	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism})
 	if err != nil {
 		return nil, err
