@@ -38,6 +38,8 @@ const (
 	roleMainstay = "mainstay"
 	roleReplica  = "replica"
 	dirVariable  = "MAINSTAY_BENCH_DIR"
+	// profileVariable names a folder for the profile of what a replica keeps.
+	profileVariable = "MAINSTAY_BENCH_PROFILE"
 )
 
 // peer is a server that runs beside the benchmark.
@@ -54,7 +56,7 @@ func (b *bench) start(role string) (*peer, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(b.ctx, program)
-	cmd.Env = append(os.Environ(), roleVariable+"="+role, dirVariable+"="+b.dir)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, dirVariable+"="+b.dir, profileVariable+"="+b.profile)
 	cmd.Stderr = b.progress
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -100,7 +102,7 @@ func serve(ctx context.Context, role string, in io.Reader, out io.Writer) error 
 		_ = listener.Close() // That server opens its own.
 		return serveNothing(ctx, dir, address, out)
 	}
-	handler, err := newHandler(ctx)
+	handler, err := newHandler(ctx, policies(20, true))
 	if err != nil {
 		return err
 	}
@@ -159,9 +161,9 @@ type permits struct{}
 func (permits) Keep(context.Context, *policy.Change, policy.Decision) error { return nil }
 
 // newHandler is Mainstay's handler with everything real behind it: what is
-// declared, 20 policies, the ledger.
-func newHandler(ctx context.Context) (*webhook.Handler, error) {
-	engine, err := newEngine(ctx, 20)
+// declared, the policies, the ledger.
+func newHandler(ctx context.Context, modules map[string]string) (*webhook.Handler, error) {
+	engine, err := newEngine(ctx, modules)
 	if err != nil {
 		return nil, err
 	}
@@ -185,13 +187,13 @@ func newHandler(ctx context.Context) (*webhook.Handler, error) {
 	})
 }
 
-func newEngine(ctx context.Context, n int) (*policy.Engine, error) {
+func newEngine(ctx context.Context, modules map[string]string) (*policy.Engine, error) {
 	engine, err := policy.New(ctx, policy.Options{Namespace: ownNamespace, ClusterName: "prod", SyncAccount: syncAccount})
 	if err != nil {
 		return nil, err
 	}
-	if n > 0 {
-		if _, err := engine.Load(ctx, policy.Source{Key: "changepolicy/mainstay-system/bench", Modules: policies(n)}); err != nil {
+	if len(modules) > 0 {
+		if _, err := engine.Load(ctx, policy.Source{Key: "changepolicy/mainstay-system/bench", Modules: modules}); err != nil {
 			return nil, err
 		}
 	}

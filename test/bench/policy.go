@@ -33,15 +33,20 @@ func (b *bench) decisions() error {
 	if err != nil {
 		return err
 	}
-	for _, separate := range []bool{false, true} {
-		engine, err := newEngine(b.ctx, 0)
+	for _, m := range []struct {
+		what              string
+		objects, separate bool
+	}{
+		{"Decide, refused, 20 policies that read the change", false, false},
+		{"Decide, refused, 20 policies, half read the object", true, false},
+		{"Decide, refused, the same in 20 sources", true, true},
+	} {
+		engine, err := newEngine(b.ctx, nil)
 		if err != nil {
 			return err
 		}
-		what := "Decide, refused, 20 policies in one source"
-		modules := policies(20)
-		if separate {
-			what = "Decide, refused, 20 policies in 20 sources"
+		what, modules := m.what, policies(20, m.objects)
+		if m.separate {
 			for file, text := range modules {
 				if _, err := engine.Load(b.ctx, policy.Source{Key: "changepolicy/mainstay-system/" + file, Modules: map[string]string{file: text}}); err != nil {
 					return err
@@ -93,11 +98,11 @@ func refusedChange() (*policy.Change, error) {
 
 // reload measures how long it takes until 100 changed modules judge.
 func (b *bench) reload() error {
-	engine, err := newEngine(b.ctx, 0)
+	engine, err := newEngine(b.ctx, nil)
 	if err != nil {
 		return err
 	}
-	modules := policies(100)
+	modules := policies(100, true)
 	var took times
 	for i := range 7 {
 		modules["team0/team0.rego"] += fmt.Sprintf("\n# change %d\n", i)

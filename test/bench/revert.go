@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -280,7 +281,11 @@ func serveReplica(ctx context.Context, dir string, out io.Writer) error {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				fmt.Fprintln(out, "https://"+addresses[0])
-				return <-failed
+				err := <-failed
+				if folder := os.Getenv(profileVariable); folder != "" {
+					return errors.Join(err, heap(filepath.Join(folder, "replica.heap")))
+				}
+				return err
 			}
 		}
 		select {
@@ -289,4 +294,14 @@ func serveReplica(ctx context.Context, dir string, out io.Writer) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// heap writes what is kept, and what was made so far.
+func heap(name string) error {
+	runtime.GC()
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.WriteHeapProfile(file), file.Close())
 }

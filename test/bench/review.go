@@ -42,7 +42,7 @@ func deployment(namespace, name string, variables int) object {
 		return object{
 			"name": name, "image": image, "imagePullPolicy": "IfNotPresent",
 			"env":           environment,
-			"livenessProbe": probe, "readinessProbe": probe,
+			"livenessProbe": probe,
 			"resources": object{
 				"requests": object{"cpu": "100m", "memory": "128Mi"}, "limits": object{"cpu": "1", "memory": "256Mi"},
 			},
@@ -104,25 +104,38 @@ func fieldsOf(value any) object {
 
 func declaredFields(o object) object {
 	metadata, _ := o["metadata"].(object)
-	return object{"f:metadata": object{"f:labels": fieldsOf(metadata["labels"])}, "f:spec": fieldsOf(o["spec"])}
+	fields := object{"f:metadata": object{"f:labels": fieldsOf(metadata["labels"])}}
+	for _, key := range []string{"spec", "data"} {
+		if o[key] != nil {
+			fields["f:"+key] = fieldsOf(o[key])
+		}
+	}
+	return fields
 }
 
 // live is the object as the API server keeps it.
 func live(o object) object {
 	o = clone(o)
+	metadata, _ := o["metadata"].(object)
+	metadata["uid"], metadata["resourceVersion"] = "6f1c0d3e-9f3c-4a80-a8a3-0d9b5f6f1f11", "48211"
+	metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
+	applied := object{
+		"manager": v1alpha1.FieldManager, "operation": "Apply", "apiVersion": o["apiVersion"], "time": "2026-01-01T00:00:00Z",
+		"fieldsType": "FieldsV1", "fieldsV1": declaredFields(o),
+	}
+	metadata["managedFields"] = []any{applied}
+	if o["spec"] == nil {
+		return o
+	}
+	// What its controller adds.
 	o["status"] = object{
 		"observedGeneration": float64(4), "replicas": float64(2), "readyReplicas": float64(2), "availableReplicas": float64(2),
 		"conditions": []any{object{"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable", "lastUpdateTime": "2026-01-01T00:00:00Z"}},
 	}
-	metadata, _ := o["metadata"].(object)
-	metadata["uid"], metadata["resourceVersion"], metadata["generation"] = "6f1c0d3e-9f3c-4a80-a8a3-0d9b5f6f1f11", "48211", float64(4)
-	metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
+	metadata["generation"] = float64(4)
 	metadata["annotations"] = object{"deployment.kubernetes.io/revision": "4"}
 	metadata["managedFields"] = []any{
-		object{
-			"manager": v1alpha1.FieldManager, "operation": "Apply", "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z",
-			"fieldsType": "FieldsV1", "fieldsV1": declaredFields(o),
-		},
+		applied,
 		object{
 			"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z",
 			"fieldsType": "FieldsV1", "subresource": "status",
@@ -176,10 +189,14 @@ func record(o object) *ownership.Entry {
 	metadata, _ := o["metadata"].(object)
 	name, _ := metadata["name"].(string)
 	namespace, _ := metadata["namespace"].(string)
-	return &ownership.Entry{
+	e := &ownership.Entry{
 		ID:      ownership.ID{Group: "apps", Kind: "Deployment", Namespace: namespace, Name: name},
 		Version: "v1", Resource: "deployments", Applied: content(o),
 	}
+	if o["kind"] == "ConfigMap" {
+		e.Group, e.Kind, e.Resource = "", "ConfigMap", "configmaps"
+	}
+	return e
 }
 
 func content(o object) *ownership.Content {
@@ -199,8 +216,9 @@ func head(mode v1alpha1.Mode) *ownership.Sync {
 }
 
 // policies are n packages that look at an image but do not permit a change of
-// it, half of them by exceptions, half of them by denials.
-func policies(n int) map[string]string {
+// it: by exceptions that read the change alone, or half of them by denials that
+// read the object as well, which has to be converted for them.
+func policies(n int, objects bool) map[string]string {
 	modules := make(map[string]string, n)
 	for i := range n {
 		rule := fmt.Sprintf(`exception contains {"reason": "the release job of team %[1]d", "paths": ["spec.template.spec.containers[*].image"]} if {
@@ -210,7 +228,7 @@ func policies(n int) map[string]string {
 	some change in input.changes
 	startswith(change.to, "registry.example.org/")
 }`, i)
-		if i%2 == 1 {
+		if objects && i%2 == 1 {
 			rule = fmt.Sprintf(`deny contains {"reason": "no images of others in team %[1]d"} if {
 	input.kind.kind == "Deployment"
 	input.namespace == "team-%[1]d"

@@ -179,13 +179,13 @@ func (b *bench) newStage(name string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := newEngine(b.ctx, 20)
+	engine, err := newEngine(b.ctx, policies(20, true))
 	if err != nil {
 		return nil, err
 	}
 	s.loop, err = loop.New(loop.Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
-		Index: s.index, Inventory: store, Source: repositories, Applier: applier,
+		Key: key, Index: s.index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits{}, Recorder: recorder{},
 		Registration: registration{}, Off: off{}, Events: events{},
 		Await: func(context.Context) error { return nil },
