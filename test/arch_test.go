@@ -37,7 +37,6 @@ var allowed = map[string][]string{
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
-	"policy/rego":      {},
 	"policy/reload":    {"config/v1alpha1", "policy", "policy/seal"},
 	"policy/seal":      {},
 

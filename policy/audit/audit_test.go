@@ -163,7 +163,7 @@ func TestLinkFindsTheForge(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			sync := &ownership.Sync{URL: test.url, WebURL: test.web, Applied: ownership.Revision{Name: test.ref + "@sha1:" + commit, Commit: commit}}
-			got := Link(sync, &ownership.Content{File: "a b/web.yaml", Line: 23, Revision: ownership.Revision{Commit: commit}})
+			got := Link(sync, &ownership.Content{File: "a b/web.yaml", Line: 23, Revision: ownership.Revision{Commit: commit}}, 23)
 			if got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}

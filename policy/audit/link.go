@@ -12,11 +12,11 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
-// Link leads a person to the line of the repository that declares an object:
-// by the GitSync's template, by the form of the known forges, or as
+// Link leads a person to a line of the repository that declares an object: by
+// the GitSync's template, by the form of the known forges, or as
 // file:line in <repository>. It never shows credentials of the repository's URL.
-func Link(sync *ownership.Sync, content *ownership.Content) string {
-	line := strconv.Itoa(max(content.Line, 1))
+func Link(sync *ownership.Sync, content *ownership.Content, at int) string {
+	line := strconv.Itoa(max(at, 1))
 	place := content.File + ":" + line
 	if sync.WebURL != "" {
 		return strings.NewReplacer(

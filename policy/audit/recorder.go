@@ -27,6 +27,8 @@ const (
 	EventRefused        = "ChangeRefused"
 	EventPermitted      = "ChangePermitted"
 	EventWouldBeRefused = "ChangeWouldBeRefused"
+	EventDriftReverted  = "DriftReverted"
+	EventDriftPermitted = "DriftPermitted"
 )
 
 // EventRecorder writes Events; client-go's events.EventRecorder is one.
@@ -137,7 +139,7 @@ func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
 			r.options.Error(errors.Join(errors.New("write ledger"), err))
 		}
 	}
-	if r.options.Events != nil && change.Origin == policy.OriginRequest {
+	if r.options.Events != nil {
 		r.announce(change, decision)
 	}
 }
@@ -175,6 +177,14 @@ func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
 		e.kind, e.reason = corev1.EventTypeWarning, EventRefused
 		if change.Mode() != v1alpha1.ModeEnforce {
 			e.reason = EventWouldBeRefused
+		}
+	}
+	if change.Origin == policy.OriginDrift {
+		switch e.reason {
+		case EventRefused:
+			e.reason = EventDriftReverted
+		case EventPermitted:
+			e.reason = EventDriftPermitted
 		}
 	}
 	words := Words{Change: change, Decision: decision, Mask: r.options.Mask, ShowValues: true}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 // The lengths of the wording.
@@ -88,7 +89,7 @@ func (w Words) Event() string {
 		b.WriteString("; " + w.Decision.Reason)
 	}
 	if content := w.Change.Record.Current(); content != nil {
-		b.WriteString("; change it: " + Link(w.Change.Record.Sync, content))
+		b.WriteString("; change it: " + Link(w.Change.Record.Sync, content, w.line(content)))
 	}
 	if w.Decision.ID != "" {
 		b.WriteString("; decision " + w.Decision.ID)
@@ -123,11 +124,18 @@ func (w Words) object() string {
 	return text
 }
 
+// account is who made the change, as far as that is known: of drift only the
+// field manager is, which anyone can choose.
 func (w Words) account() string {
-	if w.Change.User == nil {
-		return "somebody"
+	if w.Change.User != nil {
+		return w.Change.User.Username
 	}
-	return w.Change.User.Username
+	for _, f := range w.shown() {
+		if f.Manager != "" {
+			return "field manager " + f.Manager
+		}
+	}
+	return "somebody"
 }
 
 // what says in half a sentence why git does not allow it.
@@ -171,7 +179,7 @@ func (w Words) tail() []string {
 	}
 	record := w.Change.Record
 	if content := record.Current(); content != nil && content.File != "" {
-		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content)+"   "+blame(content.Revision, w.Change.Time)))
+		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content, w.line(content))+"   "+blame(content.Revision, w.Change.Time)))
 	}
 	if w.Decision.ID != "" {
 		lines = append(lines, "  decision:   "+w.Decision.ID)
@@ -180,6 +188,14 @@ func (w Words) tail() []string {
 		lines = append(lines, "  ask:        "+oneLine(record.Sync.Contact))
 	}
 	return lines
+}
+
+// line is where the first field is set that the decision turned on.
+func (w Words) line(content *ownership.Content) int {
+	if fields := w.shown(); len(fields) > 0 {
+		return content.LineOf(fields[0].Path)
+	}
+	return content.Line
 }
 
 // shown are the fields that the decision turned on.

@@ -67,6 +67,11 @@ type Content struct {
 	// File and Line in the repository.
 	File string `json:"file"`
 	Line int    `json:"line"`
+	// Lines are the lines of its fields, where they are not those of what the
+	// field is in: for each "\n/path/of/steps\t<line>". LineOf reads it.
+	Lines string `json:"lines,omitempty"`
+	// Text is a hash of the text that Lines speaks of.
+	Text uint64 `json:"text,omitempty"`
 	// Digest of Desired.
 	Digest string `json:"digest"`
 	// Desired is the manifest as it is applied, ownership label included.

@@ -159,18 +159,20 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	old := a.before[o.ID]
 	if old != nil && !old.Pruning && old.Applied != nil && old.Attempted == nil &&
 		old.Applied.Digest == content.Digest && old.Version == o.GroupVersionKind().Version {
-		if old.Applied.File == o.File && old.Applied.Line == o.Line {
+		if old.Applied.File == o.File && old.Applied.Line == o.Line && old.Applied.Text == o.Text() {
 			a.entries[o.ID] = old
 			return nil
 		}
-		// The object only moved within the repository.
+		// The object only moved within the repository, or its text changed
+		// without its meaning.
 		moved := *old.Applied
-		moved.File, moved.Line = o.File, o.Line
+		moved.File, moved.Line, moved.Lines, moved.Text = o.File, o.Line, o.Lines(), o.Text()
 		entry := *old
 		entry.Applied = &moved
 		a.entries[o.ID] = &entry
 		return nil
 	}
+	content.Lines, content.Text = o.Lines(), o.Text()
 	entry := &ownership.Entry{
 		ID: o.ID, Version: o.GroupVersionKind().Version, Resource: resource, Attempted: content,
 	}

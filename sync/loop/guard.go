@@ -249,7 +249,9 @@ func carriedOf(permitted []permittedField) []carried {
 // let it stand.
 func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastjson.Value, s seen, fields []policy.Field) (time.Duration, error) {
 	st := g.standing(ctx, record, live, fields)
-	g.note(record, st)
+	if news := g.note(record, st); news && st.decision.Verdict == policy.Permit && len(st.change.Fields) > 0 {
+		g.l.Recorder.Record(st.change, st.decision)
+	}
 	switch drift.Plan(st.change, st.decision) {
 	case drift.Nothing:
 		return 0, nil
@@ -506,14 +508,18 @@ func (g *guard) done(record *ownership.Record, st *standing, s seen) {
 	g.l.Recorder.Record(st.change, st.decision)
 }
 
-func (g *guard) note(record *ownership.Record, st *standing) {
+// note remembers how an object stands, and tells whether that is new.
+func (g *guard) note(record *ownership.Record, st *standing) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.state[record.ID] = difference{
+	before, known := g.state[record.ID]
+	now := difference{
 		sync:      record.Sync.Key(),
 		current:   int32(min(len(st.refused), 1)),   //nolint:gosec // 0 or 1
 		permitted: int32(min(len(st.permitted), 1)), //nolint:gosec // 0 or 1
 	}
+	g.state[record.ID] = now
+	return !known || before != now
 }
 
 func (g *guard) agree(id ownership.ID, content *ownership.Content) {

@@ -203,6 +203,13 @@ func oneLine(err error) string {
 // lineOf is the line of the value at a path of map keys and list indices; of
 // the nearest value above where the second parse does not find it.
 func (d *document) lineOf(steps ...any) int {
+	_, line := d.find(steps...)
+	return line
+}
+
+// find is lineOf with the node that is there; nil where only something above
+// was found.
+func (d *document) find(steps ...any) (*yamlv3.Node, int) {
 	if d.node == nil {
 		d.node = &yamlv3.Node{}
 		text := d.text
@@ -224,12 +231,12 @@ func (d *document) lineOf(steps ...any) int {
 	for _, step := range steps {
 		key, child := childNode(node, step)
 		if child == nil {
-			break
+			return nil, line
 		}
 		node = child
 		line = d.offset + key.Line - 1
 	}
-	return line
+	return node, line
 }
 
 // childNode returns the node that has the position, and the value's node.

@@ -62,7 +62,7 @@ func (c *candidate) objects() []Object {
 	for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"} {
 		delete(metadata, field)
 	}
-	return []Object{{Unstructured: &unstructured.Unstructured{Object: c.value}, ID: id, File: c.doc.file, Line: c.line()}}
+	return []Object{{Unstructured: &unstructured.Unstructured{Object: c.value}, ID: id, File: c.doc.file, Line: c.line(), from: c}}
 }
 
 // line of the object's first field. A single document needs no second parse.

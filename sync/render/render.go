@@ -34,6 +34,8 @@ type Object struct {
 	// File from the tree's root, and the Line on which the object starts.
 	File string
 	Line int
+
+	from *candidate
 }
 
 // Objects renders the tree. The objects are in the order of files and lines.

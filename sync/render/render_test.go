@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/render"
 )
 
@@ -456,4 +458,62 @@ func FuzzObjects(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLinesLeadToFields(t *testing.T) {
+	content := `# a comment
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  template:
+    spec:
+      containers:
+      - name: web
+        image: nginx
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: c}
+  data:
+    a/b: x
+`
+	objects, err := render.Objects(t.Context(), fstest.MapFS{"a.yaml": {Data: []byte(content)}}, render.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		object int
+		path   string
+		want   int
+	}{
+		"a field":                             {0, "spec.replicas", 6},
+		"a field of a list's element":         {0, "spec.template.spec.containers[name=web].image", 11},
+		"a field on its parent's line":        {0, "metadata.name", 4},
+		"a field that git does not set":       {0, "spec.template.spec.containers[name=web].env[name=A]", 10},
+		"nothing at all that git sets":        {0, "status.x", 2},
+		"a field of an object in a List":      {1, `data["a/b"]`, 20},
+		"an element that git does not have":   {0, "spec.template.spec.containers[name=side]", 9},
+		"the metadata of an object in a List": {1, "metadata.labels.x", 18},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := objects[tt.object]
+			desired, err := json.Marshal(o.Unstructured)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := fieldset.Parse(tt.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := ownership.Content{Line: o.Line, Lines: o.Lines(), Desired: desired}
+			if got := c.LineOf(path); got != tt.want {
+				t.Errorf("line %d, want %d; lines %q", got, tt.want, c.Lines)
+			}
+		})
+	}
 }
