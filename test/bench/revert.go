@@ -214,7 +214,7 @@ func (b *bench) memory(s *stage) error {
 		return err
 	}
 	var peak, settled int64
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(replicaSettles); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if settled, peak, err = resident(p.pid); err != nil {
 			return err
 		}
@@ -245,6 +245,9 @@ func resident(pid int) (now, peak int64, err error) {
 	}
 	return now, peak, nil
 }
+
+// replicaSettles is the time after which a replica's memory is looked at.
+const replicaSettles = 20 * time.Second
 
 // serveReplica runs the whole process and writes a line when it is ready.
 func serveReplica(ctx context.Context, dir string, out io.Writer) error {
@@ -281,11 +284,16 @@ func serveReplica(ctx context.Context, dir string, out io.Writer) error {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				fmt.Fprintln(out, "https://"+addresses[0])
-				err := <-failed
 				if folder := os.Getenv(profileVariable); folder != "" {
-					return errors.Join(err, heap(filepath.Join(folder, "replica.heap")))
+					select {
+					case err := <-failed:
+						return err
+					case <-time.After(replicaSettles * 3 / 4):
+						err = heap(filepath.Join(folder, "replica.heap"))
+					}
+					return errors.Join(err, <-failed)
 				}
-				return err
+				return <-failed
 			}
 		}
 		select {
@@ -298,7 +306,6 @@ func serveReplica(ctx context.Context, dir string, out io.Writer) error {
 
 // heap writes what is kept, and what was made so far.
 func heap(name string) error {
-	runtime.GC()
 	file, err := os.Create(name)
 	if err != nil {
 		return err

@@ -272,6 +272,7 @@ func (s *stage) close() error {
 		s.client.Patch(s.ctx, gs, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))),
 		s.client.Delete(s.ctx, gs),
 		s.client.DeleteAllOf(s.ctx, &v1alpha1.Inventory{}, client.InNamespace(s.namespace)),
+		s.client.DeleteAllOf(s.ctx, &corev1.ConfigMap{}, client.InNamespace(s.namespace+"-objects")),
 	)
 }
 
