@@ -58,9 +58,10 @@ type Engine struct {
 	// sources is what Decide reads.
 	sources atomic.Pointer[snapshot]
 
-	mu          sync.Mutex // guards writes of sources and the two below
+	mu          sync.Mutex // guards writes of sources and what is below
 	needs       []schema.GroupKind
 	needsChange chan struct{}
+	changed     chan struct{}
 }
 
 // snapshot is what is in force at one time. It is immutable but for its cache.
@@ -182,7 +183,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if o.MaskSecret == nil {
 		o.MaskSecret = func([]byte) string { return "(hidden)" }
 	}
-	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), needsChange: make(chan struct{})}
+	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), needsChange: make(chan struct{}), changed: make(chan struct{})}
 	modules, err := builtinModules(o.DisabledBuiltins)
 	if err != nil {
 		return nil, err
@@ -262,6 +263,8 @@ func (e *Engine) swap(sources []*source) {
 		return strings.Compare(a.Key, b.Key)
 	})
 	e.sources.Store(&snapshot{list: sources})
+	close(e.changed)
+	e.changed = make(chan struct{})
 	union := map[schema.GroupKind]bool{}
 	for _, s := range sources {
 		for _, gk := range s.needs {
@@ -305,6 +308,11 @@ func (e *Engine) SetObject(group, kind, namespace, name string, object map[strin
 // DeleteObject takes an object out of data.cluster.
 func (e *Engine) DeleteObject(group, kind, namespace, name string) {
 	e.cluster.delete(group, kind, namespace, name)
+	// What stood by the object has to be judged again.
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
 }
 
 // problems turns any error of compiling into a *LoadError; a context's error

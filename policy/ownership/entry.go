@@ -28,6 +28,8 @@ type Sync struct {
 	Generation int64 `json:"generation"`
 	// Applied is the revision that is enforced; empty before the first sync.
 	Applied Revision `json:"applied"`
+	// AppliedSpec is the generation of the GitSync's spec by which it was.
+	AppliedSpec int64 `json:"appliedSpec,omitempty"`
 }
 
 // Key is the GitSync's namespace and name.

@@ -86,20 +86,42 @@ func NewLoader(o LoaderOptions) (*Loader, error) {
 }
 
 // LoadAll loads every inventory. A replica serves nothing before it returned
-// without an error: an inventory that can't be read leaves the replica not
-// ready rather than blind.
+// without an error.
+//
+// An inventory that was forged or damaged must neither keep Mainstay from
+// starting nor free what it holds: its GitSync is known from then on without
+// any object, so that objects with its ownership label are locked until the
+// leader has written the inventory anew from git. Outside Mainstay's namespace
+// it is only reported.
 func (l *Loader) LoadAll(ctx context.Context) error {
 	var list v1alpha1.InventoryList
 	if err := l.o.Reader.List(ctx, &list); err != nil {
 		return fmt.Errorf("list inventories: %w", err)
 	}
 	for i := range list.Items {
-		if err := l.Load(ctx, &list.Items[i]); err != nil {
+		inventory := &list.Items[i]
+		err := l.Load(ctx, inventory)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrUnreadable) {
+			return err
+		}
+		ctrl.LoggerFrom(ctx).Error(err, "inventory refused")
+		if inventory.Namespace != l.o.Namespace {
+			continue
+		}
+		placeholder := &Sync{Namespace: inventory.Namespace, Name: inventory.Name, Mode: v1alpha1.ModeEnforce}
+		if err := l.o.Index.Replace(placeholder, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// ErrUnreadable is wrapped by Load for an inventory that trying again does not
+// mend: without Mainstay's seal, or with a chunk that is missing or damaged.
+var ErrUnreadable = errors.New("the inventory can't be read")
 
 // Reconcile loads one inventory after a change of it, or forgets it. A forged
 // one changes nothing.
@@ -114,7 +136,7 @@ func (l *Loader) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, fmt.Errorf("get inventory %s: %w", req.NamespacedName, err)
 	}
 	if err := l.Load(ctx, &inventory); err != nil {
-		if errors.Is(err, seal.ErrSeal) {
+		if errors.Is(err, ErrUnreadable) && !apierrors.IsNotFound(err) {
 			ctrl.LoggerFrom(ctx).Error(err, "inventory refused, the last one stays in force")
 			return reconcile.Result{}, nil
 		}
@@ -123,8 +145,8 @@ func (l *Loader) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	return reconcile.Result{}, nil
 }
 
-// Load verifies one inventory and puts it into the Index. What does not carry
-// Mainstay's seal is an error that wraps seal.ErrSeal, and changes nothing.
+// Load verifies one inventory and puts it into the Index. What can't be read is
+// an error that wraps ErrUnreadable, and changes nothing.
 func (l *Loader) Load(ctx context.Context, inventory *v1alpha1.Inventory) error {
 	key := client.ObjectKeyFromObject(inventory)
 	d := &inventory.Data
@@ -132,11 +154,11 @@ func (l *Loader) Load(ctx context.Context, inventory *v1alpha1.Inventory) error 
 		return nil
 	}
 	if err := l.o.Key.Verify(sealInventory, InventoryPayload(key, d), d.Seal); err != nil {
-		return fmt.Errorf("inventory %s: %w", key, err)
+		return fmt.Errorf("inventory %s: %w: %w", key, ErrUnreadable, err)
 	}
 	sync := new(Sync)
 	if err := json.Unmarshal([]byte(d.Head), sync); err != nil {
-		return fmt.Errorf("inventory %s: decode head: %w", key, err)
+		return fmt.Errorf("inventory %s: %w: decode head: %w", key, ErrUnreadable, err)
 	}
 	var entries []*Entry
 	for _, name := range d.Chunks {
@@ -155,15 +177,18 @@ func (l *Loader) Load(ctx context.Context, inventory *v1alpha1.Inventory) error 
 func (l *Loader) chunk(ctx context.Context, key types.NamespacedName, name string) ([]*Entry, error) {
 	var secret corev1.Secret
 	if err := l.o.Reader.Get(ctx, types.NamespacedName{Namespace: l.o.Namespace, Name: name}, &secret); err != nil {
+		if apierrors.IsNotFound(err) {
+			err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
 		return nil, fmt.Errorf("get chunk %s: %w", name, err)
 	}
 	data := secret.Data[ChunkEntries]
 	if err := l.o.Key.Verify(sealChunk+"\x00"+key.String(), data, string(secret.Data[ChunkSeal])); err != nil {
-		return nil, fmt.Errorf("chunk %s: %w", name, err)
+		return nil, fmt.Errorf("chunk %s: %w: %w", name, ErrUnreadable, err)
 	}
 	entries, err := DecodeChunk(data)
 	if err != nil {
-		return nil, fmt.Errorf("chunk %s: %w", name, err)
+		return nil, fmt.Errorf("chunk %s: %w: %w", name, ErrUnreadable, err)
 	}
 	return entries, nil
 }

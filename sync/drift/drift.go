@@ -19,8 +19,8 @@ import (
 // that git does not set and that nobody claims to have set: the API server
 // chose its value.
 //
-// The record must have been applied. Unreadable field sets or baselines are an
-// error, never an empty answer.
+// The record must have been applied. An unreadable baseline, or field sets that
+// are needed to compare a list, are an error, never an empty answer.
 func Between(live *fastjson.Value, record *ownership.Record) ([]policy.Field, error) {
 	if record.Applied == nil {
 		return nil, fmt.Errorf("%s was never applied", record.ID)
@@ -46,10 +46,19 @@ func Between(live *fastjson.Value, record *ownership.Record) ([]policy.Field, er
 		}
 		return fieldset.Union(sets...)
 	})
-	fields := policy.Fields(differences, record)
-	kept := fields[:0]
-	for _, f := range fields {
-		f.Manager = writer(written(), f.Path)
+	attempted, err := attempt(record, differences)
+	if err != nil {
+		return nil, err
+	}
+	var kept []policy.Field
+	for _, d := range differences {
+		if attempted != nil && fieldset.Equal(fieldset.At(attempted, d.Path), d.To) {
+			continue // the commit that is being brought in says so
+		}
+		f := policy.Field{
+			Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: d.From,
+			Declared: policy.Declares(record, d.Path), Manager: writer(live, d.Path),
+		}
 		if f.Declared || f.Manager != "" {
 			kept = append(kept, f)
 		}
@@ -60,14 +69,27 @@ func Between(live *fastjson.Value, record *ownership.Record) ([]policy.Field, er
 	return kept, nil
 }
 
+// attempt is the attempted baseline, where there is one and something differs.
+func attempt(record *ownership.Record, differences []fieldset.Difference) (*fastjson.Value, error) {
+	if len(differences) == 0 || record.Attempted == nil || len(record.Attempted.Baseline) == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to compare with
+	}
+	v, err := fastjson.ParseBytes(record.Attempted.Baseline)
+	if err != nil {
+		return nil, fmt.Errorf("parse attempted baseline of %s: %w", record.ID, err)
+	}
+	return v, nil
+}
+
 // writer names the manager, other than Mainstay, that owns the field at path.
-func writer(managers []fieldset.Manager, path fieldset.Path) string {
-	for _, m := range managers {
-		if m.Name == v1alpha1.FieldManager && m.Operation == "Apply" {
+func writer(live *fastjson.Value, path fieldset.Path) string {
+	for _, m := range live.GetArray("metadata", "managedFields") {
+		name := string(m.GetStringBytes("manager"))
+		if name == v1alpha1.FieldManager && string(m.GetStringBytes("operation")) == "Apply" {
 			continue
 		}
-		if m.Fields.Touches(path) {
-			return m.Name
+		if fieldset.Touches(m.Get("fieldsV1"), path) {
+			return name
 		}
 	}
 	return ""

@@ -29,6 +29,7 @@ import (
 type attempt struct {
 	sync     ownership.Sync
 	revision ownership.Revision
+	spec     int64 // generation of the GitSync's spec
 	prune    bool
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
@@ -89,6 +90,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	key := client.ObjectKeyFromObject(gs)
 	a := &attempt{
 		revision: revision,
+		spec:     gs.Generation,
 		prune:    gs.Spec.Prune == nil || *gs.Spec.Prune,
 		before:   l.Index.Entries(key),
 		entries:  map[ownership.ID]*ownership.Entry{},
@@ -103,7 +105,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		a.sync.Undeclared = v1alpha1.UndeclaredRejectPeople
 	}
 	if known, ok := l.Index.Sync(key); ok {
-		a.sync.Applied, a.sync.Generation = known.Applied, known.Generation
+		a.sync.Applied, a.sync.AppliedSpec, a.sync.Generation = known.Applied, known.AppliedSpec, known.Generation
 	}
 	if len(objects) == 0 && len(a.before) > 0 {
 		return nil, &failure{"EmptyRender", fmt.Errorf(
@@ -206,6 +208,8 @@ func (a *attempt) unchanged(index *ownership.Index) bool {
 type kinds struct {
 	mapper  meta.RESTMapper
 	brought map[schema.GroupKind]broughtKind
+	// known are the answers of the mapper within one attempt.
+	known map[schema.GroupVersionKind]*meta.RESTMapping
 }
 
 type broughtKind struct {
@@ -216,7 +220,7 @@ type broughtKind struct {
 }
 
 func newKinds(mapper meta.RESTMapper, objects []render.Object) *kinds {
-	k := &kinds{mapper: mapper, brought: map[schema.GroupKind]broughtKind{}}
+	k := &kinds{mapper: mapper, brought: map[schema.GroupKind]broughtKind{}, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}
 	for i := range objects {
 		o := &objects[i]
 		if o.ID.Group != "apiextensions.k8s.io" || o.ID.Kind != "CustomResourceDefinition" {
@@ -260,7 +264,7 @@ func (k *kinds) resource(o *render.Object) (string, error) {
 	if brought && b.versions[gvk.Version] {
 		resource, namespaced = b.resource, b.namespaced
 	} else {
-		mapping, err := k.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+		mapping, err := k.mapping(gvk)
 		switch {
 		case meta.IsNoMatchError(err):
 			return "", &failure{"KindNotInstalled", fmt.Errorf(
@@ -277,6 +281,17 @@ func (k *kinds) resource(o *render.Object) (string, error) {
 		return "", fmt.Errorf("%s has a metadata.namespace, but its kind has none: remove it", o.ID)
 	}
 	return resource, nil
+}
+
+func (k *kinds) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
+	if m := k.known[gvk]; m != nil {
+		return m, nil
+	}
+	m, err := k.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err == nil {
+		k.known[gvk] = m
+	}
+	return m, err
 }
 
 // limited joins at most 20 problems. The reason is that of the first with one.

@@ -424,7 +424,7 @@ func (l *Loop) unlabel(ctx context.Context, a *attempt) error {
 
 // finish makes the revision the applied one.
 func (l *Loop) finish(ctx context.Context, a *attempt) error {
-	a.sync.Applied = a.revision
+	a.sync.Applied, a.sync.AppliedSpec = a.revision, a.spec
 	if a.unchanged(l.Index) {
 		return nil
 	}

@@ -6,6 +6,7 @@ package loop
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"sync"
 	"time"
 
@@ -55,6 +56,31 @@ type seen struct {
 type difference struct {
 	sync               types.NamespacedName
 	current, permitted int32
+	// fields is a hash of what differs, content what it was compared with.
+	fields  uint64
+	content *ownership.Content
+	// settled tells that it stands whatever happens elsewhere, so that the same
+	// difference need not be judged again: controllers' own annotations and the
+	// like are seen with every event of an object.
+	settled bool
+}
+
+// undeclaredRule is the built-in policy that reads nothing but the change.
+const undeclaredRule = "undeclared.exception"
+
+// hash of the fields' paths, values and writers.
+func hash(fields []policy.Field) uint64 {
+	h := fnv.New64a()
+	var buffer []byte
+	for _, f := range fields {
+		buffer = append(buffer[:0], f.Path.String()...)
+		buffer = append(buffer, 0)
+		buffer = fieldset.Canonical(buffer, f.To)
+		buffer = append(buffer, 0)
+		buffer = append(append(buffer, f.Manager...), 0)
+		h.Write(buffer)
+	}
+	return h.Sum64()
 }
 
 var _ watch.Handler = (*guard)(nil)
@@ -204,7 +230,18 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		g.agree(id, record.Applied)
 		return 0, nil
 	}
+	if g.settled(record, fields) {
+		return 0, nil
+	}
 	return g.judge(ctx, record, live, s, fields)
+}
+
+// settled tells that just this difference was judged and stands.
+func (g *guard) settled(record *ownership.Record, fields []policy.Field) bool {
+	g.mu.Lock()
+	before, ok := g.state[record.ID]
+	g.mu.Unlock()
+	return ok && before.settled && before.content == record.Applied && before.fields == hash(fields)
 }
 
 // reclaim applies git over an object that names no fields of ours any more.
@@ -249,17 +286,20 @@ func carriedOf(permitted []permittedField) []carried {
 // let it stand.
 func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastjson.Value, s seen, fields []policy.Field) (time.Duration, error) {
 	st := g.standing(ctx, record, live, fields)
-	if news := g.note(record, st); news && st.decision.Verdict == policy.Permit && len(st.change.Fields) > 0 {
-		g.l.Recorder.Record(st.change, st.decision)
-	}
+	news := g.note(record, st, fields)
 	switch drift.Plan(st.change, st.decision) {
 	case drift.Nothing:
 		return 0, nil
 	case drift.LetStand:
+		if news && len(st.change.Fields) > 0 {
+			g.l.Recorder.Record(st.change, st.decision)
+		}
 		return st.lookAgain(), nil
 	case drift.Record:
-		g.l.metrics.detected.Inc()
-		g.l.Recorder.Record(st.change, st.decision)
+		if news {
+			g.l.metrics.detected.Inc()
+			g.l.Recorder.Record(st.change, st.decision)
+		}
 		return st.lookAgain(), nil
 	case drift.Recreate:
 		return g.recreate(ctx, record, st, s)
@@ -298,7 +338,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 	uid := types.UID(live.GetStringBytes("metadata", "uid"))
 	var rest []policy.Field
 	for _, f := range fields {
-		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok {
+		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok && g.l.Judge.InForce(record, p.Rule) {
 			st.permitted = append(st.permitted, permittedField{f, p.Until})
 			st.until = earlier(st.until, p.Until)
 			continue
@@ -472,13 +512,15 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 	}
 	st.change.OldObject = old
 	st.decision = g.l.Judge.Decide(ctx, st.change)
-	g.note(record, st)
+	news := g.note(record, st, nil)
 	switch drift.Plan(st.change, st.decision) {
 	case drift.Recreate:
 		return g.recreate(ctx, record, st, s)
 	case drift.Record:
-		g.l.metrics.detected.Inc()
-		g.l.Recorder.Record(st.change, st.decision)
+		if news {
+			g.l.metrics.detected.Inc()
+			g.l.Recorder.Record(st.change, st.decision)
+		}
 	case drift.LetStand, drift.Revert, drift.Nothing:
 	}
 	return 0, nil
@@ -509,7 +551,7 @@ func (g *guard) done(record *ownership.Record, st *standing, s seen) {
 }
 
 // note remembers how an object stands, and tells whether that is new.
-func (g *guard) note(record *ownership.Record, st *standing) bool {
+func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Field) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before, known := g.state[record.ID]
@@ -517,6 +559,9 @@ func (g *guard) note(record *ownership.Record, st *standing) bool {
 		sync:      record.Sync.Key(),
 		current:   int32(min(len(st.refused), 1)),   //nolint:gosec // 0 or 1
 		permitted: int32(min(len(st.permitted), 1)), //nolint:gosec // 0 or 1
+		fields:    hash(fields),
+		content:   record.Applied,
+		settled:   len(st.change.Fields) == len(fields) && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
 	}
 	g.state[record.ID] = now
 	return !known || before != now
@@ -533,6 +578,17 @@ func (g *guard) agrees(record *ownership.Record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.agreed[record.ID] == record.Applied
+}
+
+// again has every object judged anew that differs from git.
+func (g *guard) again() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, d := range g.state {
+		d.settled = false
+		g.state[id] = d
+		g.queue.Add(id)
+	}
 }
 
 func (g *guard) forget(id ownership.ID) {

@@ -38,6 +38,10 @@ import (
 // Judge decides about drift. policy.Engine does.
 type Judge interface {
 	Decide(ctx context.Context, change *policy.Change) policy.Decision
+	// InForce tells whether a rule that permitted something is still loaded.
+	InForce(record *ownership.Record, rule string) bool
+	// Changed is closed when other policies come into force.
+	Changed() <-chan struct{}
 }
 
 // Policies compiles, tests and swaps a GitSync's policies. policy.Engine does.
@@ -46,9 +50,11 @@ type Policies interface {
 	Unload(key string)
 }
 
-// Permits finds the sealed record of a value that was permitted.
+// Permits are the sealed records of values that were permitted.
 type Permits interface {
 	Find(uid types.UID, path string, value *fastjson.Value) (permit.Permit, bool)
+	All() []permit.Permit
+	Delete(ctx context.Context, p permit.Permit) error
 }
 
 // Recorder records what the guard found and did.
@@ -142,6 +148,8 @@ type pass struct {
 	failed, said string
 	// request is the value of the requested-at annotation that was handled.
 	request string
+	// remembered tells that the inventory was asked once.
+	remembered bool
 	// pruning tells that deleted objects are still going away.
 	pruning bool
 	// stale tells that somebody touched the ChangePolicy that carries the
@@ -201,9 +209,10 @@ func (l *Loop) Start(ctx context.Context) error {
 		defer close(done)
 		l.guard.run(ctx, l.o.Workers)
 	}()
-	first := true
+	go l.sweep(ctx)
+	first, strictness := true, l.strictness()
 	for {
-		changed := l.Index.Changed()
+		changed, policies := l.Index.Changed(), l.Judge.Changed()
 		if err := l.follow(ctx); err != nil {
 			return fmt.Errorf("follow declared resources: %w", err)
 		}
@@ -216,8 +225,24 @@ func (l *Loop) Start(ctx context.Context) error {
 			<-done
 			return nil
 		case <-changed:
+		case <-policies:
+			l.guard.again()
+		}
+		if now := l.strictness(); now != strictness {
+			strictness = now
+			l.guard.again()
 		}
 	}
+}
+
+// strictness of all GitSyncs in one string: when it changes, what stood or was
+// only recorded has to be judged again.
+func (l *Loop) strictness() string {
+	var b strings.Builder
+	for _, s := range l.Index.Syncs() {
+		fmt.Fprintf(&b, "%s %s %s;", s.Key(), s.Mode, s.Undeclared)
+	}
+	return b.String()
 }
 
 // follow watches the resources of which an object was applied: the others may
@@ -244,6 +269,26 @@ func (l *Loop) pass(key types.NamespacedName) *pass {
 		l.passes[key] = p
 	}
 	return p
+}
+
+// remember lets a new leader go on where the last one ended: what the inventory
+// says was applied is not rendered again.
+func (p *pass) remember(gs *v1alpha1.GitSync, index *ownership.Index) {
+	if p.remembered {
+		return
+	}
+	p.remembered = true
+	key := client.ObjectKeyFromObject(gs)
+	known, ok := index.Sync(key)
+	if !ok || known.Applied.Commit == "" {
+		return
+	}
+	for _, e := range index.Entries(key) {
+		if e.Attempted != nil || e.Pruning {
+			return // a sync was cut off
+		}
+	}
+	p.commit, p.generation, p.request = known.Applied.Commit, known.AppliedSpec, gs.Status.LastHandledRequest
 }
 
 func (l *Loop) off() bool {

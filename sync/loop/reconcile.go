@@ -70,6 +70,7 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		interval = gs.Spec.Interval.Duration
 	}
 	p := l.pass(client.ObjectKeyFromObject(gs))
+	p.remember(gs, l.Index)
 	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation]
 	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !requested {
 		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)

@@ -94,6 +94,9 @@ func (l *Loop) announce(gs *v1alpha1.GitSync, a *attempt) {
 }
 
 func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus, p *pass) {
+	if p.policies == (policiesResult{}) {
+		return // not looked at since this leader began
+	}
 	before := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPoliciesReady)
 	if p.policies.err != nil {
 		message := p.policies.err.Error() + "\nthe last good policies stay in force"

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	apicache "k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -58,10 +59,19 @@ func sealingKey(ctx context.Context, kube kubernetes.Interface, namespace string
 	return key, nil
 }
 
+// mayGetFor is how long an answer of mayGet is used again.
+const mayGetFor = 10 * time.Second
+
 // mayGet asks whether a user may read an object. It is asked for refusals only;
-// an error means no.
+// an error means no. A controller that is refused tries again and again, so
+// answers are kept for a moment.
 func mayGet(kube kubernetes.Interface) func(context.Context, *policy.User, schema.GroupVersionResource, string, string) bool {
+	answers := apicache.NewLRUExpireCache(1024)
 	return func(ctx context.Context, user *policy.User, resource schema.GroupVersionResource, namespace, name string) bool {
+		key := fmt.Sprintf("%q", []any{user.Username, user.UID, user.Groups, user.Extra, resource, namespace, name})
+		if allowed, ok := answers.Get(key); ok {
+			return allowed == true
+		}
 		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 		defer cancel()
 		extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
@@ -77,7 +87,11 @@ func mayGet(kube kubernetes.Interface) func(context.Context, *policy.User, schem
 				},
 			},
 		}, metav1.CreateOptions{})
-		return err == nil && review.Status.Allowed
+		if err != nil {
+			return false
+		}
+		answers.Add(key, review.Status.Allowed, mayGetFor)
+		return review.Status.Allowed
 	}
 }
 

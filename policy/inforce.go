@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// InForce tells whether a rule, as Permitted.Rule names it, is still loaded for
+// an object: what it once permitted does not outlive it.
+func (e *Engine) InForce(record *ownership.Record, rule string) bool {
+	sources, _ := e.sources.Load().inScope(&Change{Record: record})
+	return slices.ContainsFunc(sources, func(s *source) bool {
+		return slices.ContainsFunc(s.loaded.Rules, func(r RuleInfo) bool { return r.Name == rule })
+	})
+}
+
+// Changed is closed when other policies come into force, or an object that they
+// read is gone: what stood by the old ones has to be judged again.
+func (e *Engine) Changed() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.changed
+}

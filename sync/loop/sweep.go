@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+const (
+	sweepInterval = time.Minute
+	// sweepAfter keeps a permit for an object that the inventory does not have
+	// yet: another replica may have written it a moment ago.
+	sweepAfter = 10 * time.Minute
+)
+
+// sweep deletes permits that can never count again: their end has come, or
+// nobody declares their object any more.
+func (l *Loop) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if l.off() {
+			continue
+		}
+		now := time.Now()
+		for _, p := range l.Permits.All() {
+			_, declared := l.Index.Lookup(p.ID)
+			if p.Live(now) && (declared || now.Sub(p.At) < sweepAfter) {
+				continue
+			}
+			if err := l.Permits.Delete(ctx, p); err != nil {
+				ctrl.LoggerFrom(ctx).Error(err, "permit not deleted, trying again", "object", p.ID.String())
+			}
+		}
+	}
+}

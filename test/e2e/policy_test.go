@@ -1,0 +1,152 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+)
+
+const exception = `package tier
+
+import data.mainstay.lib
+
+exception contains {"reason": "alice marks what she looks at", "paths": ["metadata.labels.tier"]} if {
+	lib.by_user("alice")
+}
+`
+
+func condition(t *testing.T, name string) *metav1.Condition {
+	t.Helper()
+	if c := meta.FindStatusCondition(shared.gitSync(t).Status.Conditions, name); c != nil {
+		return c
+	}
+	return &metav1.Condition{}
+}
+
+func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
+	const ns = "excepted"
+	app(t, ns)
+	label := func(user, value string) (string, error) {
+		return shared.kubectl(t, user, "", "-n", ns, "label", "deployment", "web", "--overwrite", "tier="+value)
+	}
+	if out, err := label("alice", "one"); err == nil {
+		t.Fatalf("permitted before there is an exception: %s", out)
+	}
+	shared.pushed(t, map[string]string{"policies/tier/tier.rego": exception})
+	await(t, "alice may set the label", func() (bool, string) {
+		out, err := label("alice", "one")
+		return err == nil, out
+	})
+	if out, err := label("bob", "two"); err == nil {
+		t.Errorf("bob may, too: %s", out)
+	}
+	// A commit that has nothing to do with it, and a restart, keep the label.
+	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	must(t, shared.controller(t).Stop(t.Context(), 0))
+	shared.restart(t)
+	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
+	if got := deployment(t, ns, "web").Labels["tier"]; got != "one" {
+		t.Errorf("tier = %q, want one", got)
+	}
+
+	t.Run("a policy that does not compile changes nothing, and keeps no commit from being applied", func(t *testing.T) {
+		shared.pushed(t, map[string]string{
+			"policies/tier/tier.rego": strings.ReplaceAll(exception, "lib.by_user", "lib.by_usr"),
+			ns + "/web.yaml":          strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.30"),
+		})
+		c := condition(t, v1alpha1.ConditionPoliciesReady)
+		if c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "policies/tier/tier.rego:6:") {
+			t.Errorf("PoliciesReady = %+v, want False with file:line:col", c)
+		}
+		if out, err := label("alice", "two"); err != nil {
+			t.Errorf("the last good policies are not in force: %s", out)
+		}
+		if got := deployment(t, ns, "web").Spec.Template.Spec.Containers[0].Image; got != "nginx:1.30" {
+			t.Errorf("image = %s: the commit was not applied", got)
+		}
+	})
+	t.Run("what the exception permitted goes with it", func(t *testing.T) {
+		shared.pushed(t, map[string]string{"policies/tier": ""})
+		await(t, "the label is gone", func() (bool, string) {
+			got, ok := deployment(t, ns, "web").Labels["tier"]
+			return !ok, got
+		})
+	})
+}
+
+func TestExceptionsInTheGitSync(t *testing.T) {
+	const ns = "declarative"
+	app(t, ns)
+	gs := shared.gitSync(t)
+	before := gs.DeepCopy()
+	gs.Spec.Policies.Exceptions = []v1alpha1.Exception{{
+		Kinds: []string{"Deployment"}, Names: []string{"we*"}, Users: []string{"alice"},
+		Paths: []string{"metadata.annotations[\"example.org/note\"]"}, Reason: "alice writes notes",
+	}}
+	must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
+	annotate := func(user string) (string, error) {
+		return shared.kubectl(t, user, "", "-n", ns, "annotate", "deployment", "web", "--overwrite", "example.org/note="+user)
+	}
+	await(t, "alice may write a note", func() (bool, string) {
+		out, err := annotate("alice")
+		return err == nil, out
+	})
+	if out, err := annotate("bob"); err == nil {
+		t.Errorf("bob may, too: %s", out)
+	}
+	gs = shared.gitSync(t)
+	before = gs.DeepCopy()
+	gs.Spec.Policies.Exceptions = nil
+	must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
+	await(t, "the note is gone", func() (bool, string) {
+		got, ok := deployment(t, ns, "web").Annotations["example.org/note"]
+		return !ok, got
+	})
+}
+
+func TestModes(t *testing.T) {
+	const ns = "modes"
+	app(t, ns)
+	set := func(mode v1alpha1.Mode) {
+		t.Helper()
+		gs := shared.gitSync(t)
+		before := gs.DeepCopy()
+		gs.Spec.Enforcement.Mode = mode
+		must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
+		await(t, fmt.Sprintf("mode %s is seen", mode), func() (bool, string) {
+			gs := shared.gitSync(t)
+			c := meta.FindStatusCondition(gs.Status.Conditions, v1alpha1.ConditionEnforcing)
+			return c != nil && c.ObservedGeneration == gs.Generation &&
+				(mode == v1alpha1.ModeEnforce) == (c.Status == metav1.ConditionTrue), fmt.Sprint(c)
+		})
+	}
+	scale := func(replicas string) (string, error) {
+		return shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas="+replicas)
+	}
+	set(v1alpha1.ModeWarn)
+	out, err := scale("3")
+	if err != nil || !strings.Contains(out, "Warning") || !strings.Contains(out, "would be refused") {
+		t.Errorf("Warn: kubectl said %q, %v", out, err)
+	}
+	set(v1alpha1.ModeAudit)
+	if out, err := scale("4"); err != nil || strings.Contains(out, "Warning") {
+		t.Errorf("Audit: kubectl said %q, %v", out, err)
+	}
+	set(v1alpha1.ModeEnforce)
+	await(t, "git's replicas are back", func() (bool, string) {
+		n := *deployment(t, ns, "web").Spec.Replicas
+		return n == 2, fmt.Sprint(n)
+	})
+	if out, err := scale("5"); err == nil {
+		t.Errorf("Enforce: kubectl said %q", out)
+	}
+}
