@@ -84,7 +84,7 @@ type mapper struct {
 }
 
 func newMapper() *mapper {
-	m := &mapper{installed: meta.NewDefaultRESTMapper(nil)}
+	m := &mapper{installed: meta.NewDefaultRESTMapper([]schema.GroupVersion{corev1.SchemeGroupVersion})}
 	m.install("ConfigMap")
 	return m
 }
