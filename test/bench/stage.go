@@ -64,6 +64,9 @@ func (permits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
 	return permit.Permit{}, false
 }
 
+func (permits) All() []permit.Permit                        { return nil }
+func (permits) Delete(context.Context, permit.Permit) error { return nil }
+
 type recorder struct{}
 
 func (recorder) Record(*policy.Change, policy.Decision) {}
