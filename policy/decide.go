@@ -316,6 +316,7 @@ func class(used []*answer) string {
 func names(used []*answer) string {
 	return joined(used, ", ", func(a *answer) string { return a.name })
 }
+
 func reasons(used []*answer) string {
 	return joined(used, "; ", func(a *answer) string { return a.reason })
 }

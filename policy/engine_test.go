@@ -499,8 +499,7 @@ func TestLoadKeepsTheLastGoodSet(t *testing.T) {
 		"package p\n\nexception contains {\"reason\": \"r\"} if x",
 	} {
 		_, err := e.Load(t.Context(), module(text))
-		var le *LoadError
-		if !errors.As(err, &le) {
+		if _, ok := errors.AsType[*LoadError](err); !ok {
 			t.Fatalf("Load = %v, want a LoadError", err)
 		}
 		if d := e.Decide(t.Context(), imageChange()); d.Verdict != Permit {

@@ -81,7 +81,7 @@ func newSandbox() *sandbox {
 		allowed: map[string]bool{},
 		known:   map[string]bool{},
 	}
-	for _, name := range strings.Fields(allowedBuiltins) {
+	for name := range strings.FieldsSeq(allowedBuiltins) {
 		s.allowed[name] = true
 	}
 	for _, b := range all.Builtins {

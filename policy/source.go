@@ -386,12 +386,10 @@ func compareProblems(a, b Problem) int {
 
 // compileError turns OPA's errors into a *LoadError.
 func compileError(err error) error {
-	var list ast.Errors
-	if errors.As(err, &list) {
+	if list, ok := errors.AsType[ast.Errors](err); ok {
 		return &LoadError{Items: astProblems(list)}
 	}
-	var one *ast.Error
-	if errors.As(err, &one) {
+	if one, ok := errors.AsType[*ast.Error](err); ok {
 		return &LoadError{Items: astProblems(ast.Errors{one})}
 	}
 	return problems(err)

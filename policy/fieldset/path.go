@@ -118,7 +118,7 @@ func (p Path) HasPrefix(prefix Path) bool {
 
 // With returns a new path with one more segment.
 func (p Path) With(s Segment) Path {
-	return append(p[:len(p):len(p)], s)
+	return append(slices.Clip(p), s)
 }
 
 // Parse reads a path in the notation of Path.String. Its errors say at which
@@ -203,8 +203,8 @@ func parse(text string, wild bool) (Pattern, error) {
 		return nil, fmt.Errorf("path %q, character %d: %s", text, at+1, what)
 	}
 	for i := 0; i < len(text); {
-		switch {
-		case text[i] == '[':
+		switch text[i] {
+		case '[':
 			s, next, err := parseBracket(text, i, wild)
 			if err != nil {
 				return nil, err

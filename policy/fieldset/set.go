@@ -102,7 +102,7 @@ func (n *node) child(key string) (*node, error) {
 		}
 		in, rest = &n.items, Segment{Keys: keys}.String()
 	case "i":
-		return nil, nil
+		return nil, nil //nolint:nilnil // no node, and nothing wrong
 	default:
 		return nil, fmt.Errorf("unknown key %q", key)
 	}

@@ -6,6 +6,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fastjson"
 	"k8s.io/apimachinery/pkg/types"
@@ -94,8 +95,8 @@ func (a *Answer) withoutOthers(object *fastjson.Value, previous []byte) error {
 	structure := fieldset.Union(a.mine, theirs)
 	var arena fastjson.Arena
 	differences := fieldset.Compare(before, a.object, structure, nil)
-	for i := len(differences) - 1; i >= 0; i-- {
-		d := differences[i]
+	for _, d := range slices.Backward(differences) {
+
 		if a.mine.Touches(d.Path) || !theirs.Touches(d.Path) {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/valyala/fastjson"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -177,8 +178,8 @@ func restorePatch(object *fastjson.Value, fields []Undeclared) ([]byte, error) {
 	}
 	ops := []patchOp{{Op: "test", Path: "/metadata/resourceVersion", Value: version}}
 	// From the end, so that an index in a list stays right while others go.
-	for i := len(fields) - 1; i >= 0; i-- {
-		f := fields[i]
+	for _, f := range slices.Backward(fields) {
+
 		pointer, there := fieldset.Pointer(object, f.Path)
 		switch {
 		case there && f.Value == nil:

@@ -297,8 +297,7 @@ func (k *kinds) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) 
 // limited joins at most 20 problems. The reason is that of the first with one.
 func limited(reason string, problems []error) error {
 	for _, p := range problems {
-		var f *failure
-		if errors.As(p, &f) {
+		if f, ok := errors.AsType[*failure](p); ok {
 			reason = f.reason
 			break
 		}

@@ -52,8 +52,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		next := metav1.NewTime(p.notBefore)
 		s.NextSync = &next
 		reason := "SyncFailed"
-		var f *failure
-		if errors.As(o.err, &f) {
+		if f, ok := errors.AsType[*failure](o.err); ok {
 			reason = f.reason
 		}
 		message := o.err.Error()

@@ -134,8 +134,7 @@ func jsonDocuments(file string, content []byte, problems *problems) []*document 
 		}
 		if err != nil {
 			at := decoder.InputOffset()
-			var syntax *json.SyntaxError
-			if errors.As(err, &syntax) {
+			if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 				at = max(at, syntax.Offset)
 			}
 			problems.add(file, lineAt(content, at), "%s", oneLine(err))

@@ -46,7 +46,7 @@ func (w *lineWriter) walk(node *yamlv3.Node, at string, line int) {
 	if node == nil {
 		return
 	}
-	switch node.Kind {
+	switch node.Kind { //nolint:exhaustive // the other kinds have no fields
 	case yamlv3.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			w.entry(node.Content[i], node.Content[i+1], at+"/"+ownership.EscapeStep(node.Content[i].Value), line)

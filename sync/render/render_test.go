@@ -445,7 +445,7 @@ func FuzzObjects(f *testing.F) {
 		}
 		objects, err := render.Objects(t.Context(), fstest.MapFS{file: {Data: content}}, render.Options{})
 		if err != nil {
-			for _, line := range strings.Split(err.Error(), "\n") {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
 				if !strings.HasPrefix(line, file) && !strings.HasPrefix(line, "… and") {
 					t.Errorf("error does not name the file: %q", line)
 				}

@@ -50,8 +50,7 @@ func fail(reason string, cause error, format string, args ...any) error {
 // Reason is the CamelCase reason of an error that Fetch returned: one of the
 // Reason constants, ReasonFetchFailed where nothing more is known.
 func Reason(err error) string {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f.reason
 	}
 	return ReasonFetchFailed
@@ -85,12 +84,10 @@ func redact(rawURL string) string {
 
 func classify(err error) *failure {
 	// go-git's two wrappers do not unwrap.
-	var unexpected *plumbing.UnexpectedError
-	var permanent *plumbing.PermanentError
-	if errors.As(err, &unexpected) {
+	if unexpected, ok := errors.AsType[*plumbing.UnexpectedError](err); ok {
 		return classify(unexpected.Err)
 	}
-	if errors.As(err, &permanent) {
+	if permanent, ok := errors.AsType[*plumbing.PermanentError](err); ok {
 		return classify(permanent.Err)
 	}
 	f := &failure{reason: ReasonFetchFailed, cause: err}
@@ -137,8 +134,7 @@ func isNetwork(err error) bool {
 // detail is the first line of an error that may repeat a page of HTML. The
 // wrapper that repeats the request's URL is left out.
 func detail(err error) string {
-	var request *url.Error
-	if errors.As(err, &request) {
+	if request, ok := errors.AsType[*url.Error](err); ok {
 		err = request.Err
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")

@@ -125,7 +125,7 @@ func (b *bench) inProcess() error {
 			Part: "admission", What: m.what, Peer: fmt.Sprintf("encoding/json of the envelope %.1f µs", float64(envelope)/1e3),
 			Ratio:  fmt.Sprintf("%.2f ×", float64(best.NsPerOp())/float64(envelope)),
 			Result: fmt.Sprintf("%.1f µs, %d allocations", float64(best.NsPerOp())/1e3, best.AllocsPerOp()),
-			Budget: m.budget, Met: within(best.NsPerOp() <= m.time.Nanoseconds() && best.AllocsPerOp() <= m.allocations),
+			Budget: m.budget, Met: new(best.NsPerOp() <= m.time.Nanoseconds() && best.AllocsPerOp() <= m.allocations),
 		})
 	}
 	return nil
@@ -199,14 +199,14 @@ func (b *bench) overTLS(authority *x509.CertPool, nothing, mainstay *peer) error
 		Part: "admission", What: "decision over TLS, nothing held changes", Result: quietTimes.String(), Peer: "no-op " + base.String(),
 		Ratio:  fmt.Sprintf("p50 %.2f ×, p99 %.2f ×", ratio(quietTimes.p50(), base.p50()), ratio(quietTimes.p99(), base.p99())),
 		Budget: "p50 ≤ 1.0 ×, p99 ≤ 1.2 ×",
-		Met:    within(quietTimes.p50() <= base.p50() && ratio(quietTimes.p99(), base.p99()) <= 1.2),
+		Met:    new(quietTimes.p50() <= base.p50() && ratio(quietTimes.p99(), base.p99()) <= 1.2),
 	})
 	more := refusedTimes.p50() - base.p50()
 	b.report.add(row{
 		Part: "admission", What: "decision over TLS, rejected, 20 policies", Result: refusedTimes.String(), Peer: "no-op " + base.String(),
 		Ratio:  fmt.Sprintf("p50 %+.2f ms, p99 %.2f ×", float64(more)/1e6, ratio(refusedTimes.p99(), base.p99())),
 		Budget: "p50 ≤ +0.10 ms, p99 ≤ 1.2 ×",
-		Met:    within(more <= 100*time.Microsecond && ratio(refusedTimes.p99(), base.p99()) <= 1.2),
+		Met:    new(more <= 100*time.Microsecond && ratio(refusedTimes.p99(), base.p99()) <= 1.2),
 	})
 	return nil
 }
@@ -315,7 +315,7 @@ func (b *bench) patches(nothing, mainstay *peer) error {
 	more := measured[2].p50() - measured[1].p50()
 	b.report.add(row{
 		Part: "admission", What: "PATCH through the API server, Mainstay", Result: measured[2].String(), Peer: "no-op " + measured[1].String(),
-		Ratio: fmt.Sprintf("p50 %+.2f ms", float64(more)/1e6), Budget: "p50 ≤ +0.15 ms", Met: within(more <= 150*time.Microsecond),
+		Ratio: fmt.Sprintf("p50 %+.2f ms", float64(more)/1e6), Budget: "p50 ≤ +0.15 ms", Met: new(more <= 150*time.Microsecond),
 	})
 	return nil
 }

@@ -25,7 +25,9 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox/controlplane"
 )
 
-func main() {
+func main() { os.Exit(start()) }
+
+func start() int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	ctrl.SetLogger(logr.Discard())
@@ -33,14 +35,15 @@ func main() {
 	if role := os.Getenv(roleVariable); role != "" {
 		if err := serve(ctx, role, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, role+":", err)
-			os.Exit(1)
+			return 1
 		}
-		return
+		return 0
 	}
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // parts of the benchmark, in the order in which they run.

@@ -28,9 +28,6 @@ type report struct{ rows []row }
 
 func (r *report) add(line row) { r.rows = append(r.rows, line) }
 
-// within is for the field Met.
-func within(ok bool) *bool { return &ok }
-
 func (r *report) json(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)

@@ -159,7 +159,7 @@ func (b *bench) revert() error {
 		Part: "sync", What: fmt.Sprintf("revert of a drifted field, %d objects held", b.objects), Result: mine.String(), Peer: "floor " + base.String(),
 		Ratio:  fmt.Sprintf("p50 %.2f ×, p99 %.2f ×", ratio(mine.p50(), base.p50()), ratio(mine.p99(), base.p99())),
 		Budget: "p50 ≤ 3 ×, p99 ≤ 5 ×",
-		Met:    within(ratio(mine.p50(), base.p50()) <= 3 && ratio(mine.p99(), base.p99()) <= 5),
+		Met:    new(ratio(mine.p50(), base.p50()) <= 3 && ratio(mine.p99(), base.p99()) <= 5),
 	})
 	runtime.GC()
 	s.stop()
@@ -222,7 +222,7 @@ func (b *bench) memory(s *stage) error {
 	b.report.add(row{
 		Part: "sync", What: fmt.Sprintf("memory of a replica that leads, %d objects held", b.objects),
 		Result: fmt.Sprintf("%d MB resident, %d MB at most", settled>>20, peak>>20),
-		Budget: "≤ 150 MB", Met: within(settled <= 150<<20),
+		Budget: "≤ 150 MB", Met: new(settled <= 150<<20),
 	})
 	return nil
 }

@@ -199,7 +199,13 @@ func (b *bench) newStage(name string) (*stage, error) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.loop.Start(ctx) }()
-	s.stop = sync.OnceFunc(func() { cancel(); <-done; httpClient.CloseIdleConnections() })
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			fmt.Fprintln(os.Stderr, "the loop ended:", err)
+		}
+		httpClient.CloseIdleConnections()
+	})
 	b.stops = append(b.stops, s.stop)
 	return s, s.git("init", "-q", "-b", "main", s.repo)
 }

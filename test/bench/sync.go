@@ -83,7 +83,7 @@ func (b *bench) compare() error {
 		stop()
 		b.report.add(row{
 			Part: "sync", What: kind.what, Result: fmt.Sprintf("p50 %.2f s (%.1f µs each)", took.p50().Seconds(), float64(took.p50().Microseconds())/objects),
-			Budget: "≤ 0.5 s", Met: within(took.p50() <= 500*time.Millisecond),
+			Budget: "≤ 0.5 s", Met: new(took.p50() <= 500*time.Millisecond),
 		})
 	}
 	return nil
@@ -169,17 +169,17 @@ func (b *bench) firstApply() error {
 	share := rate(phase) / rate(raw)
 	b.report.add(row{
 		Part: "sync", What: what + "apply phase", Result: fmt.Sprintf("%.0f objects/s", rate(phase)), Peer: peer,
-		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.8 × raw", Met: within(share >= 0.8),
+		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.8 × raw", Met: new(share >= 0.8),
 	})
 	share = rate(whole) / rate(raw)
 	b.report.add(row{
 		Part: "sync", What: what + "fetch to status", Result: fmt.Sprintf("%.0f objects/s", rate(whole)), Peer: peer,
-		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.4 × raw", Met: within(share >= 0.4),
+		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.4 × raw", Met: new(share >= 0.4),
 	})
 	b.report.add(row{
 		Part: "sync", What: fmt.Sprintf("resync of %d objects, nothing changed", b.first),
 		Result: fmt.Sprintf("%.0f ms; %d writes, %d dry-runs", float64(again.p50())/1e6, writes, dryRuns),
-		Budget: "no write, no dry-run", Met: within(writes == 0 && dryRuns == 0),
+		Budget: "no write, no dry-run", Met: new(writes == 0 && dryRuns == 0),
 	})
 	return nil
 }

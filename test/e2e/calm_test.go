@@ -127,7 +127,7 @@ func TestNothingIsRevertedWhereNobodyChangesAnything(t *testing.T) {
 	const ns = "zoo"
 	app(t, ns, "zoo.yaml", zoo, "hpa.yaml", autoscaler)
 	await(t, "the autoscaler has scaled", func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return *d.Spec.Replicas == 4, d.ResourceVersion
 	})
 	before := shared.gitSync(t).Status.Drift.Reverted24h

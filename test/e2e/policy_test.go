@@ -54,7 +54,7 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 	must(t, shared.controller(t).Stop(t.Context(), 0))
 	shared.restart(t)
 	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
-	if got := deployment(t, ns, "web").Labels["tier"]; got != "one" {
+	if got := web(t, ns).Labels["tier"]; got != "one" {
 		t.Errorf("tier = %q, want one", got)
 	}
 
@@ -70,14 +70,14 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 		if out, err := label("alice", "two"); err != nil {
 			t.Errorf("the last good policies are not in force: %s", out)
 		}
-		if got := deployment(t, ns, "web").Spec.Template.Spec.Containers[0].Image; got != "nginx:1.30" {
+		if got := web(t, ns).Spec.Template.Spec.Containers[0].Image; got != "nginx:1.30" {
 			t.Errorf("image = %s: the commit was not applied", got)
 		}
 	})
 	t.Run("what the exception permitted goes with it", func(t *testing.T) {
 		shared.pushed(t, map[string]string{"policies/tier": ""})
 		await(t, "the label is gone", func() (bool, string) {
-			got, ok := deployment(t, ns, "web").Labels["tier"]
+			got, ok := web(t, ns).Labels["tier"]
 			return !ok, got
 		})
 	})
@@ -108,7 +108,7 @@ func TestExceptionsInTheGitSync(t *testing.T) {
 	gs.Spec.Policies.Exceptions = nil
 	must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
 	await(t, "the note is gone", func() (bool, string) {
-		got, ok := deployment(t, ns, "web").Annotations["example.org/note"]
+		got, ok := web(t, ns).Annotations["example.org/note"]
 		return !ok, got
 	})
 }
@@ -143,7 +143,7 @@ func TestModes(t *testing.T) {
 	}
 	set(v1alpha1.ModeEnforce)
 	await(t, "git's replicas are back", func() (bool, string) {
-		n := *deployment(t, ns, "web").Spec.Replicas
+		n := *web(t, ns).Spec.Replicas
 		return n == 2, fmt.Sprint(n)
 	})
 	if out, err := scale("5"); err == nil {

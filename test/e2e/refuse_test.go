@@ -49,17 +49,18 @@ func app(t *testing.T, namespace string, more ...string) {
 	})
 }
 
-func deployment(t *testing.T, namespace, name string) *appsv1.Deployment {
+// web is the Deployment that app declares.
+func web(t *testing.T, namespace string) *appsv1.Deployment {
 	t.Helper()
 	d := new(appsv1.Deployment)
-	must(t, shared.client.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: name}, d))
+	must(t, shared.client.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "web"}, d))
 	return d
 }
 
 func TestAliceIsRefused(t *testing.T) {
 	const ns = "refused"
 	app(t, ns)
-	before := deployment(t, ns, "web")
+	before := web(t, ns)
 	manifest := strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")
 	live, err := shared.kubectl(t, "alice", "", "-n", ns, "get", "deployment", "web", "-o", "yaml")
 	must(t, err)
@@ -109,7 +110,7 @@ func TestAliceIsRefused(t *testing.T) {
 			if !strings.Contains(out, "denied the request") || !strings.Contains(out, tt.say) {
 				t.Errorf("kubectl said %q, want the refusal with %q", out, tt.say)
 			}
-			now := deployment(t, ns, "web")
+			now := web(t, ns)
 			if now.UID != before.UID || now.Generation != before.Generation || now.Spec.Template.Spec.Containers[0].Image != "nginx:1.27" {
 				t.Errorf("the object has changed all the same: %+v", now.ObjectMeta)
 			}
@@ -164,7 +165,7 @@ func TestARestartStays(t *testing.T) {
 		t.Fatal(out)
 	}
 	restarted := func() string {
-		return deployment(t, ns, "web").Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"]
+		return web(t, ns).Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"]
 	}
 	at := restarted()
 	if at == "" {
@@ -178,7 +179,7 @@ func TestARestartStays(t *testing.T) {
 	must(t, shared.controller(t).Stop(t.Context(), 0))
 	shared.restart(t)
 	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
-	d := deployment(t, ns, "web")
+	d := web(t, ns)
 	if got := restarted(); got != at || d.Spec.Template.Spec.Containers[0].Image != "nginx:1.29" {
 		t.Errorf("after a restart of Mainstay restartedAt = %q, want %q; image %s", got, at, d.Spec.Template.Spec.Containers[0].Image)
 	}
@@ -188,12 +189,12 @@ func TestTheDeploymentControllerWorks(t *testing.T) {
 	const ns = "rollout"
 	app(t, ns)
 	await(t, "the revision annotation and the status are there", func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return d.Annotations["deployment.kubernetes.io/revision"] == "1" && d.Status.ObservedGeneration == d.Generation, d.ResourceVersion
 	})
 	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
 	await(t, "the rollout has begun", func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return d.Annotations["deployment.kubernetes.io/revision"] == "2", d.Annotations["deployment.kubernetes.io/revision"]
 	})
 }
@@ -213,14 +214,14 @@ func TestAnAutoscalersReplicasSurvive(t *testing.T) {
 	const ns = "scaled"
 	app(t, ns, "hpa.yaml", autoscaler)
 	scaled := func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return *d.Spec.Replicas == 4, d.ResourceVersion
 	}
 	await(t, "the autoscaler scales to its minimum", scaled)
 	next := func(image string) {
 		t.Helper()
 		shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", image)})
-		if d := deployment(t, ns, "web"); *d.Spec.Replicas != 4 || d.Spec.Template.Spec.Containers[0].Image != image {
+		if d := web(t, ns); *d.Spec.Replicas != 4 || d.Spec.Template.Spec.Containers[0].Image != image {
 			t.Errorf("replicas %d, image %s; want 4 and %s", *d.Spec.Replicas, d.Spec.Template.Spec.Containers[0].Image, image)
 		}
 	}
@@ -240,7 +241,7 @@ func TestAPushIsLiveWithinTwoSecondsAndARemovalPrunes(t *testing.T) {
 	app(t, ns)
 	shared.push(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
 	took := await(t, "the image is live", func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return d.Spec.Template.Spec.Containers[0].Image == "nginx:1.28", d.ResourceVersion
 	})
 	t.Logf("live after %s", took)
@@ -269,7 +270,7 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 		t.Fatal("nothing has slipped through: the configuration came back too fast")
 	}
 	t.Run("a deleted object comes back", func(t *testing.T) {
-		before := deployment(t, ns, "web")
+		before := web(t, ns)
 		remove := func() error { return shared.client.Delete(t.Context(), before) }
 		// The configuration comes back so fast that kubectl is too slow.
 		off(t, remove)
@@ -318,7 +319,7 @@ func TestMainstayOffPermitsAndEnds(t *testing.T) {
 		out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9")
 		return err == nil, out
 	})
-	if n := *deployment(t, ns, "web").Spec.Replicas; n != 9 {
+	if n := *web(t, ns).Spec.Replicas; n != 9 {
 		t.Errorf("replicas = %d, want 9", n)
 	}
 	await(t, "the status says so", func() (bool, string) {
@@ -334,7 +335,7 @@ func TestMainstayOffPermitsAndEnds(t *testing.T) {
 		t.Fatal(out)
 	}
 	await(t, "git's replicas are back", func() (bool, string) {
-		d := deployment(t, ns, "web")
+		d := web(t, ns)
 		return *d.Spec.Replicas == 2, d.ResourceVersion
 	})
 	await(t, "alice is refused", func() (bool, string) {

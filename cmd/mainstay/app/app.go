@@ -195,7 +195,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
 		CanGet: mayGet(kube), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
 		Registerer: registry,
-		Error:      func(ctx context.Context, err error) { log.Error(err, "admission request") },
+		Error:      func(_ context.Context, err error) { log.Error(err, "admission request") },
 	})
 	if err != nil {
 		return nil, err
@@ -287,8 +287,7 @@ type scoped struct{ inner prometheus.Registerer }
 
 func (s *scoped) Register(c prometheus.Collector) error {
 	err := s.inner.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		s.inner.Unregister(already.ExistingCollector)
 		return s.inner.Register(c)
 	}
