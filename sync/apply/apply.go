@@ -4,6 +4,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,7 +88,7 @@ func (a *Applier) Apply(ctx context.Context, t Target, desired []byte, w Write) 
 	request := a.client.Patch(types.ApplyPatchType).AbsPath(t.path()).
 		Param("fieldManager", v1alpha1.FieldManager).
 		Param("force", "true").
-		Body(desired)
+		Body(escapeControls(desired))
 	if w.DryRun {
 		request = request.Param("dryRun", metav1.DryRunAll)
 	}
@@ -142,7 +143,17 @@ func (a *Applier) Restore(ctx context.Context, t Target, live []byte, fields []U
 	raw, err := a.client.Patch(types.JSONPatchType).AbsPath(t.path()).
 		Param("fieldManager", v1alpha1.FieldManager).
 		Body(patch).Do(ctx).Raw()
-	return explain(raw, err)
+	err = explain(raw, err)
+	// A patch that does not fit the object any more, its resourceVersion first
+	// of all, is refused without a word about the object. What the object's own
+	// kind refuses names that kind.
+	var status apierrors.APIStatus
+	if apierrors.IsInvalid(err) && errors.As(err, &status) {
+		if d := status.Status().Details; d == nil || d.Kind == "" {
+			return apierrors.NewConflict(t.Resource.GroupResource(), t.Name, err)
+		}
+	}
+	return err
 }
 
 // Unlabel takes the ownership label off an object, so that it is no longer
@@ -177,6 +188,7 @@ func restorePatch(object *fastjson.Value, fields []Undeclared) ([]byte, error) {
 		return nil, fmt.Errorf("encode resourceVersion: %w", err)
 	}
 	ops := []patchOp{{Op: "test", Path: "/metadata/resourceVersion", Value: version}}
+	var elements []patchOp // of lists, that come back
 	// From the end, so that an index in a list stays right while others go.
 	for _, f := range slices.Backward(fields) {
 
@@ -189,13 +201,40 @@ func restorePatch(object *fastjson.Value, fields []Undeclared) ([]byte, error) {
 		case f.Value != nil:
 			parent, ok := fieldset.Pointer(object, f.Path[:len(f.Path)-1])
 			last := f.Path[len(f.Path)-1]
-			if !ok || last.Field == "" {
+			if !ok {
 				continue // what held it is gone as well: nothing to put it into
+			}
+			if last.Keys != nil || last.Value != "" {
+				elements = append(elements, patchOp{Op: "add", Path: parent + "/-", Value: fieldset.Canonical(nil, f.Value)})
+				continue
 			}
 			ops = append(ops, patchOp{Op: "add", Path: parent + "/" + fieldset.EscapePointer(last.Field), Value: fieldset.Canonical(nil, f.Value)})
 		}
 	}
-	return json.Marshal(ops)
+	// At the end of their lists, when all indexes have been used, in the order
+	// of the document.
+	slices.Reverse(elements)
+	return json.Marshal(append(ops, elements...))
+}
+
+// escapeControls escapes the characters that JSON may have as they are and YAML
+// may not: the API server reads an apply as YAML.
+func escapeControls(body []byte) []byte {
+	escape := func(r rune) bool {
+		return r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0xfeff || r == 0xfffe || r == 0xffff
+	}
+	if bytes.IndexFunc(body, escape) < 0 {
+		return body
+	}
+	var out bytes.Buffer
+	for _, r := range string(body) {
+		if escape(r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.Bytes()
 }
 
 func withResourceVersion(desired []byte, version string) ([]byte, error) {
