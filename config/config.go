@@ -104,6 +104,9 @@ type Policies struct {
 	// person's; a * at the end matches any ending. Anyone can choose the name of
 	// a field manager: this guards against habit and is no security boundary.
 	PersonFieldManagers []string `json:"personFieldManagers"`
+	// DisabledBuiltins are built-in policies to leave out, by name, for example
+	// hpa: then an exception of your own has to permit what they did.
+	DisabledBuiltins []string `json:"disabledBuiltins,omitempty"`
 }
 
 // Default returns the configuration of an empty file. The result is the

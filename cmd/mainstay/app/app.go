@@ -126,6 +126,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	engine, err := policy.New(ctx, policy.Options{
 		Deadline: cfg.Policies.Deadline.Duration, PersonManagers: cfg.Policies.PersonFieldManagers,
 		Namespace: cfg.Namespace, ClusterName: cfg.ClusterName, MaskSecret: key.Mask, SyncAccount: account,
+		DisabledBuiltins: cfg.Policies.DisabledBuiltins,
 	})
 	if err != nil {
 		return nil, err
