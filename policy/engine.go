@@ -35,14 +35,10 @@ type Options struct {
 	// PersonManagers are the field managers that count as a person's in drift;
 	// a * at the end matches any rest. Default: kubectl, kubectl-*, k9s, curl.
 	PersonManagers []string
-	// Namespace that Mainstay runs in.
-	Namespace string
 	// ClusterName is input.cluster.name.
 	ClusterName string
 	// MaskSecret makes the keyed hash that stands for a value of a Secret.
 	MaskSecret func([]byte) string
-	// SyncAccount is Mainstay's own user name.
-	SyncAccount string
 	// DisabledBuiltins are the packages of built-in policies to leave out, for
 	// example hpa. An unknown name is an error.
 	DisabledBuiltins []string
@@ -106,8 +102,6 @@ type Source struct {
 	Modules map[string]string
 	// Exceptions are the declarative form, compiled to Rego.
 	Exceptions []v1alpha1.Exception
-	// Revision the source comes from, for people.
-	Revision string
 }
 
 // Loaded tells what a Load put in force.

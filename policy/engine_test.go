@@ -96,7 +96,7 @@ func drift(c *Change, manager string) *Change {
 func newEngine(t testing.TB, sources ...Source) *Engine {
 	t.Helper()
 	e, err := New(t.Context(), Options{
-		Deadline: 5 * time.Second, Namespace: "mainstay-system", ClusterName: "prod",
+		Deadline: 5 * time.Second, ClusterName: "prod",
 		MaskSecret: func(b []byte) string { return fmt.Sprintf("hash-%d", len(b)) },
 	})
 	if err != nil {

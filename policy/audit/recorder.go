@@ -64,7 +64,7 @@ type Recorder struct {
 	mu      sync.Mutex
 	ledger  *json.Encoder
 	seen    map[string]time.Time
-	refused map[types.NamespacedName]*hours
+	refused map[types.NamespacedName]*Hours
 }
 
 // The same Event on the same object is not repeated within this time.
@@ -85,7 +85,7 @@ func New(options Options) (*Recorder, error) {
 		queue:   make(chan event, 256),
 		limiter: rate.NewLimiter(10, 50),
 		seen:    map[string]time.Time{},
-		refused: map[types.NamespacedName]*hours{},
+		refused: map[types.NamespacedName]*Hours{},
 	}
 	if options.Ledger != nil {
 		r.ledger = json.NewEncoder(options.Ledger)
@@ -258,11 +258,7 @@ func paths(fields []policy.Field) string {
 func (r *Recorder) Refused24h(sync types.NamespacedName) int32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.refused[sync]
-	if h == nil {
-		return 0
-	}
-	return h.sum(r.options.Clock())
+	return r.refused[sync].Sum(r.options.Clock())
 }
 
 func (r *Recorder) countRefusal(sync types.NamespacedName) {
@@ -270,34 +266,8 @@ func (r *Recorder) countRefusal(sync types.NamespacedName) {
 	defer r.mu.Unlock()
 	h := r.refused[sync]
 	if h == nil {
-		h = &hours{}
+		h = &Hours{}
 		r.refused[sync] = h
 	}
-	h.add(r.options.Clock())
-}
-
-// hours is a ring of counts by hour.
-type hours struct {
-	count [24]int32
-	hour  [24]int64
-}
-
-func (h *hours) add(now time.Time) {
-	hour := now.Unix() / 3600
-	i := hour % 24
-	if h.hour[i] != hour {
-		h.hour[i], h.count[i] = hour, 0
-	}
-	h.count[i]++
-}
-
-func (h *hours) sum(now time.Time) int32 {
-	oldest := now.Unix()/3600 - 23
-	var total int32
-	for i, hour := range h.hour {
-		if hour >= oldest {
-			total += h.count[i]
-		}
-	}
-	return total
+	h.Add(r.options.Clock())
 }

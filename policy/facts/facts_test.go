@@ -187,7 +187,7 @@ func TestPoliciesSeeTheKindsThatTheyRead(t *testing.T) {
 	if m, _ := s.engine.object("core/ConfigMap/" + s.namespace + "/before")["metadata"].(map[string]any); m["managedFields"] != nil {
 		t.Error("policies see managedFields")
 	}
-	t.Run("as they come", func(t *testing.T) {
+	t.Run("as they come", func(*testing.T) {
 		s.create("new", "two")
 		s.await("the new object is seen", func() bool { return s.value("new") == "two" })
 	})
@@ -217,11 +217,11 @@ func TestWatchesFollowTheNeeds(t *testing.T) {
 			t.Error("objects are seen that nobody needs, or whose kind is unknown")
 		}
 	})
-	t.Run("a kind is followed once it is needed", func(t *testing.T) {
+	t.Run("a kind is followed once it is needed", func(*testing.T) {
 		s.engine.need(secrets, configMaps)
 		s.await("the ConfigMap is seen", func() bool { return s.value("early") == "one" })
 	})
-	t.Run("a kind is followed once it is installed", func(t *testing.T) {
+	t.Run("a kind is followed once it is installed", func(*testing.T) {
 		s.mapper.install("Secret")
 		s.engine.need(secrets, configMaps)
 		s.await("the Secret is seen", seen)

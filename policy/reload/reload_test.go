@@ -72,7 +72,7 @@ func newStage(t *testing.T) *stage {
 	must(t, err)
 	key, err := seal.NewKey(secret)
 	must(t, err)
-	engine, err := policy.New(t.Context(), policy.Options{Namespace: home})
+	engine, err := policy.New(t.Context(), policy.Options{})
 	must(t, err)
 	s := &stage{
 		t: t, key: key, engine: &watched{engine, map[string]policy.Source{}}, events: events.NewFakeRecorder(100), leads: true,

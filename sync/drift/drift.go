@@ -22,13 +22,30 @@ import (
 // The record must have been applied. An unreadable baseline, or field sets that
 // are needed to compare a list, are an error, never an empty answer.
 func Between(live *fastjson.Value, record *ownership.Record) ([]policy.Field, error) {
+	baseline, err := Baseline(new(fastjson.Parser), record)
+	if err != nil {
+		return nil, err
+	}
+	return Compare(baseline, live, record)
+}
+
+// Baseline parses what the record's object is compared with. The value belongs
+// to the parser, which can be used again when the comparison is no longer
+// needed.
+func Baseline(parser *fastjson.Parser, record *ownership.Record) (*fastjson.Value, error) {
 	if record.Applied == nil {
 		return nil, fmt.Errorf("%s was never applied", record.ID)
 	}
-	baseline, err := fastjson.ParseBytes(record.Applied.Baseline)
+	baseline, err := parser.ParseBytes(record.Applied.Baseline)
 	if err != nil {
 		return nil, fmt.Errorf("parse baseline of %s: %w", record.ID, err)
 	}
+	return baseline, nil
+}
+
+// Compare is Between with the record's Baseline. The fields' values belong to
+// baseline and live.
+func Compare(baseline, live *fastjson.Value, record *ownership.Record) ([]policy.Field, error) {
 	var managers []fieldset.Manager
 	var managersErr error
 	read := false
@@ -100,8 +117,6 @@ type Action string
 
 // The actions.
 const (
-	// Nothing: the object is as git says, or is not ours to judge now.
-	Nothing Action = "Nothing"
 	// LetStand: an exception or a permit covers the difference.
 	LetStand Action = "LetStand"
 	// Record: the mode does not enforce; the difference is only recorded.

@@ -39,9 +39,9 @@ const declared = `{
 	}
 }`
 
-func record(t *testing.T, baseline, fields string) *ownership.Record {
+func record(t *testing.T, baseline string) *ownership.Record {
 	t.Helper()
-	set, err := fieldset.ParseSet([]byte(fields))
+	set, err := fieldset.ParseSet([]byte(declared))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func record(t *testing.T, baseline, fields string) *ownership.Record {
 		Sync: &ownership.Sync{Name: "shop"},
 		Entry: &ownership.Entry{
 			ID:      ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"},
-			Applied: &ownership.Content{Baseline: []byte(baseline), Fields: []byte(fields)},
+			Applied: &ownership.Content{Baseline: []byte(baseline), Fields: []byte(declared)},
 		},
 		AppliedSet: set,
 	}
@@ -177,7 +177,7 @@ func TestBetween(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fields, err := drift.Between(live(t, tt.managers, tt.replacements...), record(t, baseline, declared))
+			fields, err := drift.Between(live(t, tt.managers, tt.replacements...), record(t, baseline))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestBetween(t *testing.T) {
 
 func TestBetweenSaysWhatGitHasThere(t *testing.T) {
 	fields, err := drift.Between(live(t, manager("a", `{"f:spec": {"f:extra": {}}}`),
-		`"replicas": 2`, `"replicas": 5, "extra": 1`), record(t, baseline, declared))
+		`"replicas": 2`, `"replicas": 5, "extra": 1`), record(t, baseline))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestBetweenSaysWhatGitHasThere(t *testing.T) {
 }
 
 func TestWhatAnAttemptedCommitSaysIsNoDrift(t *testing.T) {
-	r := record(t, baseline, declared)
+	r := record(t, baseline)
 	r.Attempted = &ownership.Content{Baseline: []byte(strings.Replace(baseline, `"replicas": 2`, `"replicas": 5`, 1))}
 	fields, err := drift.Between(live(t, "", `"replicas": 2`, `"replicas": 5`), r)
 	if err != nil || len(fields) > 0 {
@@ -226,17 +226,17 @@ func TestWhatAnAttemptedCommitSaysIsNoDrift(t *testing.T) {
 }
 
 func TestWhatCannotBeReadIsAnErrorAndNeverNoDrift(t *testing.T) {
-	never := record(t, baseline, declared)
+	never := record(t, baseline)
 	never.Applied = nil
 	for name, tt := range map[string]struct {
 		live   *fastjson.Value
 		record *ownership.Record
 	}{
-		"the baseline":       {live(t, ""), record(t, `{"spec":`, declared)},
-		"a missing baseline": {live(t, ""), record(t, ``, declared)},
+		"the baseline":       {live(t, ""), record(t, `{"spec":`)},
+		"a missing baseline": {live(t, ""), record(t, ``)},
 		"no applied content": {live(t, ""), never},
 		"a field set that tells how to compare a list": {
-			live(t, manager("a", `{"f:spec": "x"}`), `["a"]`, `["a", "b"]`), record(t, baseline, declared),
+			live(t, manager("a", `{"f:spec": "x"}`), `["a"]`, `["a", "b"]`), record(t, baseline),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestPlan(t *testing.T) {
 		"no verdict, as of a judge that failed, is no permit": {"", v1alpha1.ModeEnforce, policy.Update, drift.Revert},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := record(t, baseline, declared)
+			r := record(t, baseline)
 			r.Sync.Mode = tt.mode
 			got := drift.Plan(&policy.Change{Operation: tt.operation, Record: r}, policy.Decision{Verdict: tt.verdict})
 			if got != tt.want {

@@ -210,27 +210,33 @@ func TestWhatCannotBeFetchedSaysWhatToDo(t *testing.T) {
 	}{
 		"a server that does not answer": {
 			func(source *v1alpha1.Source) { source.URL = "https://127.0.0.1:1/shop.git" },
-			"Unreachable", []string{"https://127.0.0.1:1/shop.git", "cannot be reached"},
+			"Unreachable",
+			[]string{"https://127.0.0.1:1/shop.git", "cannot be reached"},
 		},
 		"a folder that is not there": {
 			func(source *v1alpha1.Source) { source.URL = "file://" + s.repo + "-absent" },
-			"RepositoryNotFound", []string{s.repo + "-absent"},
+			"RepositoryNotFound",
+			[]string{s.repo + "-absent"},
 		},
 		"a branch that is not there": {
 			func(source *v1alpha1.Source) { source.Ref.Branch = "prod" },
-			"RefNotFound", []string{`branch "prod" does not exist`, "main", "spec.source.ref"},
+			"RefNotFound",
+			[]string{`branch "prod" does not exist`, "main", "spec.source.ref"},
 		},
 		"a tag that is not there": {
 			func(source *v1alpha1.Source) { source.Ref = v1alpha1.Ref{Tag: "v1"} },
-			"RefNotFound", []string{`tag "v1" does not exist`, "spec.source.ref"},
+			"RefNotFound",
+			[]string{`tag "v1" does not exist`, "spec.source.ref"},
 		},
 		"a path that is not there": {
 			func(source *v1alpha1.Source) { source.Path = "clusters/prod" },
-			"RenderFailed", []string{`path "clusters/prod" does not exist`, "spec.source.path"},
+			"RenderFailed",
+			[]string{`path "clusters/prod" does not exist`, "spec.source.path"},
 		},
 		"a Secret that is not there": {
 			func(source *v1alpha1.Source) { source.SecretRef = &v1alpha1.LocalRef{Name: "shop-git"} },
-			"SecretNotFound", []string{"secret NS/shop-git", "does not exist", "bearerToken"},
+			"SecretNotFound",
+			[]string{"secret NS/shop-git", "does not exist", "bearerToken"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ type Off interface {
 
 // Deps are what the loop works with. All are required.
 type Deps struct {
-	// Client reads and writes, uncached. Cache serves GitSyncs and Secrets.
+	// Client reads and writes, uncached.
 	Client client.Client
 	// Config and HTTPClient reach the API server for watches and raw writes.
 	Config     *rest.Config
@@ -219,6 +220,7 @@ func (l *Loop) Start(ctx context.Context) error {
 		if first {
 			first = false
 			close(l.ready)
+			go l.settle(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -234,6 +236,18 @@ func (l *Loop) Start(ctx context.Context) error {
 		}
 	}
 }
+
+// settle gives back what starting needed: for a moment every object is in
+// memory twice, and the runtime would keep that for the process's life.
+func (l *Loop) settle(ctx context.Context) {
+	if l.watcher.Synced(ctx) == nil {
+		debug.FreeOSMemory()
+	}
+}
+
+// manyObjects is the number of written objects after which a sync gives its
+// memory back.
+const manyObjects = 1000
 
 // strictness of all GitSyncs in one string: when it changes, what stood or was
 // only recorded has to be judged again.
@@ -336,6 +350,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	p.commit, p.generation = revision.Commit, gs.Generation
 	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
 	l.announce(gs, a)
+	if a.applied >= manyObjects {
+		debug.FreeOSMemory()
+	}
 	return revision, nil
 }
 

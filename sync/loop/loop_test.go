@@ -129,7 +129,7 @@ func newTheatre(t *testing.T) *theatre {
 	applier, err := apply.New(apply.Options{Client: raw})
 	must(t, err)
 	engine, err := policy.New(t.Context(), policy.Options{
-		Namespace: namespace, MaskSecret: key.Mask, PersonManagers: mainstayconfig.Default().Policies.PersonFieldManagers,
+		MaskSecret: key.Mask, PersonManagers: mainstayconfig.Default().Policies.PersonFieldManagers,
 	})
 	must(t, err)
 	off := &fakeOff{}
@@ -153,8 +153,10 @@ func newTheatre(t *testing.T) *theatre {
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 
-	s := &theatre{t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off,
-		sync: types.NamespacedName{Namespace: namespace, Name: "shop"}}
+	s := &theatre{
+		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off,
+		sync: types.NamespacedName{Namespace: namespace, Name: "shop"},
+	}
 	s.git("init", "-q", "-b", "main", s.repo)
 	s.push("README.md", "a repository")
 	must(t, c.Create(ctx, &v1alpha1.GitSync{
@@ -368,23 +370,28 @@ func TestBadInput(t *testing.T) {
 	}{
 		"a kind that is not installed": {
 			"apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: w, namespace: NS}\n",
-			"KindNotInstalled", []string{"bad.yaml:1", "Widget", "install its CustomResourceDefinition"},
+			"KindNotInstalled",
+			[]string{"bad.yaml:1", "Widget", "install its CustomResourceDefinition"},
 		},
 		"a namespace that does not exist": {
 			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: nowhere}\n",
-			"NamespaceNotFound", []string{"bad.yaml:1", "namespace nowhere does not exist"},
+			"NamespaceNotFound",
+			[]string{"bad.yaml:1", "namespace nowhere does not exist"},
 		},
 		"an object that the API server refuses": {
 			strings.ReplaceAll(strings.ReplaceAll(web, "name: web, namespace", "name: bad, namespace"), "matchLabels: {app: web}", "matchLabels: {app: other}"),
-			"PlanFailed", []string{"bad.yaml:1", "Deployment.apps NS/bad", "selector"},
+			"PlanFailed",
+			[]string{"bad.yaml:1", "Deployment.apps NS/bad", "selector"},
 		},
 		"a field that the schema does not have": {
 			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: NS}\ndatum: {a: b}\n",
-			"PlanFailed", []string{"bad.yaml:1", "datum"},
+			"PlanFailed",
+			[]string{"bad.yaml:1", "datum"},
 		},
 		"no namespace": {
 			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
-			"Invalid", []string{"bad.yaml:1", "metadata.namespace"},
+			"Invalid",
+			[]string{"bad.yaml:1", "metadata.namespace"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,7 @@ type metrics struct {
 	syncSeconds        *prometheus.HistogramVec
 	lastSuccess        *prometheus.GaugeVec
 	objects            *prometheus.GaugeVec
+	policies           *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -45,6 +46,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		objects: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mainstay_gitsync_objects",
 			Help: "Objects that a GitSync declares.",
+		}, []string{"namespace", "name"}),
+		policies: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mainstay_policy_last_reload_successful",
+			Help: "1 if the policies of the last commit that was looked at compiled and passed their tests, else 0.",
 		}, []string{"namespace", "name"}),
 	}
 	for _, result := range []string{"applied", "failed"} {

@@ -191,6 +191,7 @@ func (l *Loop) forget(key types.NamespacedName) {
 	l.mu.Unlock()
 	l.metrics.lastSuccess.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.objects.DeleteLabelValues(key.Namespace, key.Name)
+	l.metrics.policies.DeleteLabelValues(key.Namespace, key.Name)
 }
 
 // SetupWithManager lets the manager call the loop for every change of a

@@ -97,7 +97,10 @@ func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus
 		return // not looked at since this leader began
 	}
 	before := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPoliciesReady)
+	gauge := l.metrics.policies.WithLabelValues(gs.Namespace, gs.Name)
+	gauge.Set(1)
 	if p.policies.err != nil {
+		gauge.Set(0)
 		message := p.policies.err.Error() + "\nthe last good policies stay in force"
 		if before == nil || before.Message != clip(message) {
 			l.event(gs, corev1.EventTypeWarning, "PoliciesFailed", "LoadPolicies", p.policies.err.Error())

@@ -109,7 +109,7 @@ func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot 
 		return policiesResult{message: "no policies of its own"}
 	}
 	loaded, err := l.Policies.Load(ctx, policy.Source{
-		Key: policy.GitSyncSource(key), Sync: &key, Modules: modules, Revision: snapshot.Revision.Name,
+		Key: policy.GitSyncSource(key), Sync: &key, Modules: modules,
 	})
 	if err != nil {
 		return policiesResult{err: err}

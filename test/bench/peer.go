@@ -188,7 +188,7 @@ func newHandler(ctx context.Context, modules map[string]string) (*webhook.Handle
 }
 
 func newEngine(ctx context.Context, modules map[string]string) (*policy.Engine, error) {
-	engine, err := policy.New(ctx, policy.Options{Namespace: ownNamespace, ClusterName: "prod", SyncAccount: syncAccount})
+	engine, err := policy.New(ctx, policy.Options{ClusterName: "prod"})
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,11 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	account := "system:serviceaccount:" + cfg.Namespace + ":" + serviceAccount
-	registry := registerer(o.Version)
+	// The manager's metrics endpoint serves this one.
+	registry := ctrlmetrics.Registry
+	if err := registry.Register(buildInfo(o.Version)); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 	report := func(err error) { log.Error(err, "trying again") }
 
 	// What both halves judge by.
@@ -125,7 +129,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	}
 	engine, err := policy.New(ctx, policy.Options{
 		Deadline: cfg.Policies.Deadline.Duration, PersonManagers: cfg.Policies.PersonFieldManagers,
-		Namespace: cfg.Namespace, ClusterName: cfg.ClusterName, MaskSecret: key.Mask, SyncAccount: account,
+		ClusterName: cfg.ClusterName, MaskSecret: key.Mask,
 		DisabledBuiltins: cfg.Policies.DisabledBuiltins,
 	})
 	if err != nil {
@@ -269,41 +273,15 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 // serviceAccount that Mainstay runs as.
 const serviceAccount = "mainstay"
 
-// registerer is the registry that the metrics endpoint serves, with the build
-// information in it.
-func registerer(version string) prometheus.Registerer {
+// buildInfo tells which version serves.
+func buildInfo(version string) prometheus.Collector {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "mainstay_build_info", Help: "1, with the version as label.",
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	registry := &scoped{inner: ctrlmetrics.Registry}
-	registry.MustRegister(info)
-	return registry
+	return info
 }
-
-// scoped lets a process, and a test, build more than one app: a later one
-// replaces the collectors of an earlier one.
-type scoped struct{ inner prometheus.Registerer }
-
-func (s *scoped) Register(c prometheus.Collector) error {
-	err := s.inner.Register(c)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		s.inner.Unregister(already.ExistingCollector)
-		return s.inner.Register(c)
-	}
-	return err
-}
-
-func (s *scoped) MustRegister(cs ...prometheus.Collector) {
-	for _, c := range cs {
-		if err := s.Register(c); err != nil {
-			panic(err)
-		}
-	}
-}
-
-func (s *scoped) Unregister(c prometheus.Collector) bool { return s.inner.Unregister(c) }
 
 // watchInventories has every replica load inventories as they change.
 func watchInventories(mgr ctrl.Manager, loader *ownership.Loader) error {

@@ -136,7 +136,7 @@ func TestThePoliciesOfTheStoryPassTheirTests(t *testing.T) {
 		}
 		modules[file] = string(content)
 	}
-	engine, err := policy.New(t.Context(), policy.Options{Namespace: mainstayNamespace})
+	engine, err := policy.New(t.Context(), policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -259,7 +259,7 @@ func TestTheSeedsPoliciesAreInForceOnceTheirTestsPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := policy.New(t.Context(), policy.Options{Namespace: namespace})
+	engine, err := policy.New(t.Context(), policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,198 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/valyala/fastjson"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/drift"
+)
+
+// reclaim applies git over an object that names no fields of ours any more.
+// What policies permit stays.
+func (g *guard) reclaim(ctx context.Context, record *ownership.Record, live *fastjson.Value, fields []policy.Field, s seen) error {
+	st := g.standing(ctx, record, live, fields)
+	if record.Sync.Mode != v1alpha1.ModeEnforce {
+		return nil
+	}
+	body, err := desired(record.Applied, carriedOf(st.permitted))
+	if err != nil {
+		return err
+	}
+	version := string(live.GetStringBytes("metadata", "resourceVersion"))
+	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), body, apply.Write{ResourceVersion: version}); err != nil {
+		return conflictIsFine(err)
+	}
+	if len(st.refused) > 0 {
+		g.l.metrics.detected.Inc()
+		g.done(record, st, s)
+	}
+	return nil
+}
+
+// carriedOf are the permitted values of declared fields, which stay.
+func carriedOf(permitted []permittedField) []carried {
+	var carry []carried
+	for _, p := range permitted {
+		if !p.field.Declared {
+			continue
+		}
+		c := carried{path: p.field.Path}
+		if p.field.To != nil {
+			c.value = fieldset.Canonical(nil, p.field.To)
+		}
+		carry = append(carry, c)
+	}
+	return carry
+}
+
+// revert writes what git says over the refused fields; the permitted ones keep
+// their live values.
+func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fastjson.Value, st *standing, s seen) (time.Duration, error) {
+	target := apply.TargetOf(record.Entry)
+	version := string(live.GetStringBytes("metadata", "resourceVersion"))
+	body, err := desired(record.Applied, carriedOf(st.permitted))
+	if err != nil {
+		return 0, err
+	}
+	var declared bool
+	var undeclared []apply.Undeclared
+	for _, f := range st.refused {
+		if record.AppliedSet.Touches(f.Path) {
+			declared = true
+		} else {
+			undeclared = append(undeclared, apply.Undeclared{Path: f.Path, Value: f.Git})
+		}
+	}
+	if !g.agrees(record) {
+		normal, err := g.normal(ctx, record, live, body, st.refused)
+		if err != nil || normal {
+			return 0, conflictIsFine(err)
+		}
+	}
+	g.l.metrics.detected.Inc()
+	raw := s.raw
+	if declared {
+		answer, err := g.l.Applier.Apply(ctx, target, body, apply.Write{ResourceVersion: version})
+		if err != nil {
+			return 0, conflictIsFine(err)
+		}
+		if answer.ResourceVersion == version && len(undeclared) == 0 {
+			// Nothing was written: what differs is how the API server keeps
+			// what we said, since its schema changed.
+			return 0, g.renormalise(ctx, record, answer)
+		}
+		raw = fieldset.Canonical(nil, answer.Object())
+	}
+	if len(undeclared) > 0 {
+		if err := g.l.Applier.Restore(ctx, target, raw, undeclared); err != nil {
+			return 0, conflictIsFine(err)
+		}
+	}
+	g.done(record, st, s)
+	return st.lookAgain(), nil
+}
+
+// conflictIsFine: somebody wrote the object in between, and that write is an
+// event of its own.
+func conflictIsFine(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// normal confirms by a dry-run that a difference is real: it is not where git's
+// manifest would lead to the very values that are there. Then the baseline was
+// out of date, and is mended.
+func (g *guard) normal(ctx context.Context, record *ownership.Record, live *fastjson.Value, body []byte, refused []policy.Field) (bool, error) {
+	answer, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), body, apply.Write{DryRun: true})
+	if err != nil {
+		return false, err
+	}
+	for _, f := range refused {
+		if !record.AppliedSet.Touches(f.Path) || !fieldset.Equal(fieldset.At(answer.Object(), f.Path), fieldset.At(live, f.Path)) {
+			return false, nil
+		}
+	}
+	return true, g.renormalise(ctx, record, answer)
+}
+
+// renormalise stores what the API server makes of an unchanged manifest now.
+func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answer *apply.Answer) error {
+	baseline, err := answer.Baseline(record.Applied.Baseline)
+	if err != nil {
+		return err
+	}
+	key := record.Sync.Key()
+	p := g.l.pass(key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	entries := g.l.Index.Entries(key)
+	current := entries[record.ID]
+	known, ok := g.l.Index.Sync(key)
+	if !ok || current == nil || current.Applied != record.Applied {
+		return nil // a sync was faster
+	}
+	content := *record.Applied
+	content.Baseline, content.Fields = baseline, answer.Fields
+	entry := *current
+	entry.Applied = &content
+	entries[record.ID] = &entry
+	all := make([]*ownership.Entry, 0, len(entries))
+	for _, e := range entries {
+		all = append(all, e)
+	}
+	sync := *known
+	if err := g.l.Inventory.Save(ctx, &sync, all); err != nil {
+		return fmt.Errorf("renew the baseline of %s: %w", record.ID, err)
+	}
+	g.agree(record.ID, &content)
+	return nil
+}
+
+// missing judges the deletion of a declared object.
+func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (time.Duration, error) {
+	st := &standing{change: &policy.Change{
+		Origin: policy.OriginDrift, Operation: policy.Delete,
+		Kind: record.GVK(), Resource: record.GVR(), Record: record, Time: time.Now(),
+	}}
+	old, err := fastjson.ParseBytes(record.Applied.Baseline)
+	if err != nil {
+		return 0, fmt.Errorf("parse baseline of %s: %w", record.ID, err)
+	}
+	st.change.OldObject = old
+	st.decision = g.l.Judge.Decide(ctx, st.change)
+	news := g.note(record, st, nil)
+	switch drift.Plan(st.change, st.decision) {
+	case drift.Recreate:
+		return g.recreate(ctx, record, st, s)
+	case drift.Record:
+		if news {
+			g.l.metrics.detected.Inc()
+			g.l.Recorder.Record(st.change, st.decision)
+		}
+	case drift.LetStand, drift.Revert:
+	}
+	return 0, nil
+}
+
+func (g *guard) recreate(ctx context.Context, record *ownership.Record, st *standing, s seen) (time.Duration, error) {
+	g.l.metrics.detected.Inc()
+	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), record.Applied.Desired, apply.Write{}); err != nil {
+		return 0, fmt.Errorf("recreate %s: %w", record.ID, err)
+	}
+	g.done(record, st, s)
+	return 0, nil
+}

@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"context"
+	"time"
+
+	"github.com/valyala/fastjson"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// standing is what may stay of a difference, and what may not.
+type standing struct {
+	change    *policy.Change
+	decision  policy.Decision
+	permitted []permittedField
+	refused   []policy.Field
+	until     *time.Time
+}
+
+type permittedField struct {
+	field policy.Field
+	until *time.Time
+}
+
+// lookAgain is when the first exception ends.
+func (s *standing) lookAgain() time.Duration {
+	if s.until == nil {
+		return 0
+	}
+	return max(time.Until(*s.until), time.Millisecond)
+}
+
+// standing judges a difference: sealed permits first, policies for the rest.
+func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fastjson.Value, fields []policy.Field) *standing {
+	now := time.Now()
+	st := &standing{}
+	uid := types.UID(live.GetStringBytes("metadata", "uid"))
+	var rest []policy.Field
+	for _, f := range fields {
+		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok && g.l.Judge.InForce(record, p.Rule) {
+			st.permitted = append(st.permitted, permittedField{f, p.Until})
+			st.until = earlier(st.until, p.Until)
+			continue
+		}
+		rest = append(rest, f)
+	}
+	st.change = &policy.Change{
+		Origin: policy.OriginDrift, Operation: policy.Update,
+		Kind: record.GVK(), Resource: record.GVR(),
+		Object: live, Fields: rest, Record: record, Time: now,
+	}
+	if len(rest) == 0 {
+		st.decision = policy.Decision{Verdict: policy.Permit, Class: policy.RulePolicy, Rule: "permit"}
+		return st
+	}
+	if old, err := fastjson.ParseBytes(record.Applied.Baseline); err == nil {
+		st.change.OldObject = old
+	}
+	st.decision = g.l.Judge.Decide(ctx, st.change)
+	if st.decision.Verdict == policy.Permit {
+		for _, f := range rest {
+			st.permitted = append(st.permitted, permittedField{f, st.decision.Until})
+		}
+		st.until = earlier(st.until, st.decision.Until)
+		return st
+	}
+	// A refused difference goes back as far as no exception covers it.
+	st.refused = st.decision.Uncovered
+	if len(st.refused) == 0 {
+		st.refused = rest
+	}
+	for _, f := range rest {
+		if !contains(st.refused, f.Path) {
+			st.permitted = append(st.permitted, permittedField{f, st.decision.Until})
+		}
+	}
+	st.until = earlier(st.until, st.decision.Until)
+	return st
+}
+
+func contains(fields []policy.Field, path fieldset.Path) bool {
+	for _, f := range fields {
+		if f.Path.Equal(path) {
+			return true
+		}
+	}
+	return false
+}
+
+func earlier(a, b *time.Time) *time.Time {
+	if a == nil || b != nil && b.Before(*a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,132 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"hash/fnv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/audit"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+// difference is how an object stands.
+type difference struct {
+	sync               types.NamespacedName
+	current, permitted int32
+	// fields is a hash of what differs, content what it was compared with.
+	fields  uint64
+	content *ownership.Content
+	// settled tells that it stands whatever happens elsewhere, so that the same
+	// difference need not be judged again: controllers' own annotations and the
+	// like are seen with every event of an object.
+	settled bool
+}
+
+// undeclaredRule is the built-in policy that reads nothing but the change.
+const undeclaredRule = "undeclared.exception"
+
+// hash of the fields' paths, values and writers.
+func hash(fields []policy.Field) uint64 {
+	h := fnv.New64a()
+	var buffer []byte
+	for _, f := range fields {
+		buffer = append(buffer[:0], f.Path.String()...)
+		buffer = append(buffer, 0)
+		buffer = fieldset.Canonical(buffer, f.To)
+		buffer = append(buffer, 0)
+		buffer = append(append(buffer, f.Manager...), 0)
+		h.Write(buffer)
+	}
+	return h.Sum64()
+}
+
+// settled tells that just this difference was judged and stands.
+func (g *guard) settled(record *ownership.Record, fields []policy.Field) bool {
+	g.mu.Lock()
+	before, ok := g.state[record.ID]
+	g.mu.Unlock()
+	return ok && before.settled && before.content == record.Applied && before.fields == hash(fields)
+}
+
+// done records a revert.
+func (g *guard) done(record *ownership.Record, st *standing, s seen) {
+	g.l.metrics.reverted.Inc()
+	g.l.metrics.revertSeconds.Observe(time.Since(s.when).Seconds())
+	g.mu.Lock()
+	key := record.Sync.Key()
+	if g.reverted[key] == nil {
+		g.reverted[key] = &audit.Hours{}
+	}
+	g.reverted[key].Add(time.Now())
+	delete(g.state, record.ID)
+	g.mu.Unlock()
+	g.l.Recorder.Record(st.change, st.decision)
+}
+
+// note remembers how an object stands, and tells whether that is new.
+func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Field) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	before, known := g.state[record.ID]
+	now := difference{
+		sync:      record.Sync.Key(),
+		current:   int32(min(len(st.refused), 1)),   //nolint:gosec // 0 or 1
+		permitted: int32(min(len(st.permitted), 1)), //nolint:gosec // 0 or 1
+		fields:    hash(fields),
+		content:   record.Applied,
+		settled:   len(st.change.Fields) == len(fields) && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
+	}
+	g.state[record.ID] = now
+	return !known || before != now
+}
+
+func (g *guard) agree(id ownership.ID, content *ownership.Content) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.state, id)
+	g.agreed[id] = content
+}
+
+func (g *guard) agrees(record *ownership.Record) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.agreed[record.ID] == record.Applied
+}
+
+// again has every object judged anew that differs from git.
+func (g *guard) again() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, d := range g.state {
+		d.settled = false
+		g.state[id] = d
+		g.queue.Add(id)
+	}
+}
+
+func (g *guard) forget(id ownership.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.state, id)
+	delete(g.agreed, id)
+}
+
+// counts are the objects of a GitSync that differ from git, and the reverts of
+// the last 24 hours.
+func (g *guard) counts(key types.NamespacedName) (current, permitted, reverted int32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, d := range g.state {
+		if d.sync == key {
+			current += d.current
+			permitted += d.permitted
+		}
+	}
+	return current, permitted, g.reverted[key].Sum(time.Now())
+}
