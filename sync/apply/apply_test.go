@@ -72,11 +72,11 @@ func (s *stage) apply(target apply.Target, desired string) *apply.Answer {
 	return answer
 }
 
-// patch writes as somebody else.
-func (s *stage) patch(target apply.Target, kind types.PatchType, manager, patch string) {
+// patch writes as a person does.
+func (s *stage) patch(target apply.Target, kind types.PatchType, patch string) {
 	s.t.Helper()
 	_, err := s.other.Resource(target.Resource).Namespace(s.namespace).
-		Patch(s.t.Context(), target.Name, kind, []byte(patch), metav1.PatchOptions{FieldManager: manager})
+		Patch(s.t.Context(), target.Name, kind, []byte(patch), metav1.PatchOptions{FieldManager: "kubectl-edit"})
 	must(s.t, err)
 }
 
@@ -189,7 +189,7 @@ func TestWhatSlippedInDoesNotBecomeNormal(t *testing.T) {
 	target := s.target("apps", "deployments", "web")
 	previous, err := s.apply(target, deployment).Baseline(nil)
 	must(t, err)
-	s.patch(target, types.StrategicMergePatchType, "kubectl-edit", `{
+	s.patch(target, types.StrategicMergePatchType, `{
 		"metadata": {"annotations": {"evil": "x"}},
 		"spec": {"replicas": 7, "template": {"spec": {"hostNetwork": true, "containers": [{"name": "evil", "image": "evil:1"}]}}}
 	}`)
@@ -224,7 +224,7 @@ func TestApplyTakesBackWhatOthersTookOver(t *testing.T) {
 	target := s.target("", "configmaps", "settings")
 	desired := `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"key": "git"}}`
 	first := s.apply(target, desired)
-	s.patch(target, types.MergePatchType, "kubectl-edit", `{"data": {"key": "mine"}}`)
+	s.patch(target, types.MergePatchType, `{"data": {"key": "mine"}}`)
 
 	t.Run("not, if another version than the judged one is there", func(t *testing.T) {
 		_, err := s.applier.Apply(t.Context(), target, []byte(desired), apply.Write{ResourceVersion: first.ResourceVersion})
@@ -266,7 +266,7 @@ func TestEveryCharacterArrivesAsItIs(t *testing.T) {
 	// With a resourceVersion, the manifest is written anew.
 	_, err = s.applier.Apply(t.Context(), target, desired, apply.Write{ResourceVersion: answer.ResourceVersion})
 	must(t, err)
-	s.patch(target, types.MergePatchType, "kubectl-edit", `{"data": {"note": "x"}}`)
+	s.patch(target, types.MergePatchType, `{"data": {"note": "x"}}`)
 	live, err := s.applier.Get(t.Context(), target)
 	must(t, err)
 	note, err := json.Marshal(value)
@@ -298,14 +298,16 @@ func TestRestorePutsUndeclaredFieldsBack(t *testing.T) {
 		want   map[string]string
 	}{
 		"a field that was added goes": {
-			added, map[string]string{`metadata.annotations["example.org/x"]`: ""},
+			added,
+			map[string]string{`metadata.annotations["example.org/x"]`: ""},
 			map[string]string{`metadata.annotations["example.org/x"]`: "", "spec.replicas": "7"},
 		},
 		"a field that was changed gets its value": {
 			added, map[string]string{"spec.replicas": "1"}, map[string]string{"spec.replicas": "1"},
 		},
 		"elements of a list that were added go, each the right one": {
-			added, map[string]string{
+			added,
+			map[string]string{
 				"spec.template.spec.containers[name=one]": "",
 				"spec.template.spec.containers[name=two]": "",
 			},
@@ -354,7 +356,7 @@ func TestRestorePutsUndeclaredFieldsBack(t *testing.T) {
 			s := newStage(t)
 			target := s.target("apps", "deployments", "web")
 			s.apply(target, deployment)
-			s.patch(target, types.StrategicMergePatchType, "kubectl-edit", tt.patch)
+			s.patch(target, types.StrategicMergePatchType, tt.patch)
 			live, err := s.applier.Get(t.Context(), target)
 			must(t, err)
 			// In the order of the document, as a comparison gives them.
@@ -399,10 +401,10 @@ func TestRestoreIsAConflictWhenSomebodyWroteInBetween(t *testing.T) {
 	s := newStage(t)
 	target := s.target("", "configmaps", "settings")
 	s.apply(target, `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"key": "git"}}`)
-	s.patch(target, types.MergePatchType, "kubectl-edit", `{"data": {"note": "x"}}`)
+	s.patch(target, types.MergePatchType, `{"data": {"note": "x"}}`)
 	live, err := s.applier.Get(t.Context(), target)
 	must(t, err)
-	s.patch(target, types.MergePatchType, "kubectl-edit", `{"data": {"note": "y"}}`)
+	s.patch(target, types.MergePatchType, `{"data": {"note": "y"}}`)
 	err = s.applier.Restore(t.Context(), target, live, []apply.Undeclared{undeclared(t, "data.note", "")})
 	if !apierrors.IsConflict(err) {
 		t.Errorf("got %v, want a conflict, which is handled by looking again", err)

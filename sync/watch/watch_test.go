@@ -133,7 +133,7 @@ func (l *lines) cut() int {
 	l.down = true
 	n := len(l.open)
 	for conn := range l.open {
-		conn.Close()
+		_ = conn.Close()
 		delete(l.open, conn)
 	}
 	return n
