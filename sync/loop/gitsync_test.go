@@ -59,10 +59,10 @@ func (s *theatre) configMap(name string) *corev1.ConfigMap {
 	return cm
 }
 
-func (s *theatre) deployment(name string) *appsv1.Deployment {
+func (s *theatre) web() *appsv1.Deployment {
 	s.t.Helper()
 	d := new(appsv1.Deployment)
-	must(s.t, s.get(name, d))
+	must(s.t, s.get("web", d))
 	return d
 }
 
@@ -331,12 +331,12 @@ func TestAPolicyThatDoesNotCompileKeepsNothingBack(t *testing.T) {
 		!strings.Contains(c.Message, "policies/team/team.rego:3:") || !strings.Contains(c.Message, "the last good policies stay in force") {
 		t.Errorf("PoliciesReady = %+v, want file, line and column, and what stays", c)
 	}
-	if got := s.deployment("web").Spec.Template.Spec.Containers[0].Image; got != "nginx:1.28" {
+	if got := s.web().Spec.Template.Spec.Containers[0].Image; got != "nginx:1.28" {
 		t.Errorf("image = %s: the commit was held back", got)
 	}
-	s.patch(s.deployment("web"), "kubectl-scale", `{"spec":{"replicas":7}}`)
+	s.patch(s.web(), "kubectl-scale", `{"spec":{"replicas":7}}`)
 	s.await("the last good exception permits it", func() bool { _, permitted := s.drift(); return permitted == 1 })
-	if got := *s.deployment("web").Spec.Replicas; got != 7 {
+	if got := *s.web().Spec.Replicas; got != 7 {
 		t.Errorf("replicas = %d, want 7 to stand", got)
 	}
 	t.Run("and a mended one is in force again", func(t *testing.T) {
@@ -345,7 +345,7 @@ func TestAPolicyThatDoesNotCompileKeepsNothingBack(t *testing.T) {
 		if c := condition(s.look(), "PoliciesReady"); c.Status != metav1.ConditionTrue {
 			t.Errorf("PoliciesReady = %+v", c)
 		}
-		s.await("what it no longer permits is reverted", func() bool { return *s.deployment("web").Spec.Replicas == 2 })
+		s.await("what it no longer permits is reverted", func() bool { return *s.web().Spec.Replicas == 2 })
 	})
 }
 
@@ -358,16 +358,16 @@ func TestAnExceptionOfTheGitSyncPermitsDrift(t *testing.T) {
 		}}
 	})
 	s.synced()
-	s.patch(s.deployment("web"), "kubectl-scale", `{"spec":{"replicas":7,"paused":true}}`)
-	s.await("what no exception covers is reverted", func() bool { return !s.deployment("web").Spec.Paused })
-	if got := *s.deployment("web").Spec.Replicas; got != 7 {
+	s.patch(s.web(), "kubectl-scale", `{"spec":{"replicas":7,"paused":true}}`)
+	s.await("what no exception covers is reverted", func() bool { return !s.web().Spec.Paused })
+	if got := *s.web().Spec.Replicas; got != 7 {
 		t.Errorf("replicas = %d, want 7 to stand", got)
 	}
 	s.await("it is counted as permitted", func() bool { current, permitted := s.drift(); return current == 0 && permitted == 1 })
 	t.Run("as long as it is there", func(t *testing.T) {
 		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Policies.Exceptions = nil })
 		s.synced()
-		s.await("replicas are git's", func() bool { return *s.deployment("web").Spec.Replicas == 2 })
+		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 2 })
 	})
 }
 
@@ -452,14 +452,14 @@ func TestAnAutoscalersReplicasSurviveTheNextCommit(t *testing.T) {
 	engine.SetObject("autoscaling", "HorizontalPodAutoscaler", s.sync.Namespace, "web", hpa)
 	s.push("web.yaml", web)
 	s.synced()
-	s.patch(s.deployment("web"), "kube-controller-manager", `{"spec":{"replicas":5}}`)
+	s.patch(s.web(), "kube-controller-manager", `{"spec":{"replicas":5}}`)
 	s.await("the autoscaler's value is permitted", func() bool { _, permitted := s.drift(); return permitted == 1 })
 
 	s.push("web.yaml", strings.Replace(web, "nginx:1.27", "nginx:1.28", 1))
 	s.synced()
 	check := func(replicas int32, image string) {
 		t.Helper()
-		d := s.deployment("web")
+		d := s.web()
 		if got := d.Spec.Template.Spec.Containers[0].Image; *d.Spec.Replicas != replicas || got != image {
 			t.Errorf("%d replicas of %s, want %d of %s", *d.Spec.Replicas, got, replicas, image)
 		}
@@ -471,16 +471,16 @@ func TestAnAutoscalersReplicasSurviveTheNextCommit(t *testing.T) {
 		check(5, "nginx:1.29")
 	})
 	t.Run("but not out of its bounds", func(t *testing.T) {
-		s.patch(s.deployment("web"), "kube-controller-manager", `{"spec":{"replicas":50}}`)
-		s.await("replicas are git's", func() bool { return *s.deployment("web").Spec.Replicas == 4 })
+		s.patch(s.web(), "kube-controller-manager", `{"spec":{"replicas":50}}`)
+		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 4 })
 	})
 	t.Run("and not when it is gone", func(t *testing.T) {
-		s.patch(s.deployment("web"), "kube-controller-manager", `{"spec":{"replicas":6}}`)
+		s.patch(s.web(), "kube-controller-manager", `{"spec":{"replicas":6}}`)
 		s.await("the autoscaler's value is permitted", func() bool {
 			_, permitted := s.drift()
-			return permitted == 1 && *s.deployment("web").Spec.Replicas == 6
+			return permitted == 1 && *s.web().Spec.Replicas == 6
 		})
 		engine.DeleteObject("autoscaling", "HorizontalPodAutoscaler", s.sync.Namespace, "web")
-		s.await("replicas are git's", func() bool { return *s.deployment("web").Spec.Replicas == 4 })
+		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 4 })
 	})
 }

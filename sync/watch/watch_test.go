@@ -229,15 +229,15 @@ func TestObjectsWithTheLabelAreSeenAsTheyChange(t *testing.T) {
 			t.Errorf("listed: %v, want the held object and not the other", names)
 		}
 	})
-	t.Run("a new object", func(t *testing.T) {
+	t.Run("a new object", func(*testing.T) {
 		s.create("new", "one", held())
 		s.awaitValue("new", "one")
 	})
-	t.Run("a change, whatever its characters", func(t *testing.T) {
+	t.Run("a change, whatever its characters", func(*testing.T) {
 		s.patch("new", `{"data":{"key":"tü\u0007\n<&>"}}`)
 		s.awaitValue("new", "tü\a\n<&>")
 	})
-	t.Run("losing the label is going", func(t *testing.T) {
+	t.Run("losing the label is going", func(*testing.T) {
 		s.patch("new", `{"metadata":{"labels":{"mainstay.dev/sync":null}}}`)
 		s.await("new is gone", func() bool { return s.view.isGone("configmaps/new") })
 	})
