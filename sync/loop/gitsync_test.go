@@ -239,7 +239,7 @@ func TestWhatCannotBeFetchedSaysWhatToDo(t *testing.T) {
 			[]string{"secret NS/shop-git", "does not exist", "bearerToken"},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(*testing.T) {
 			var good v1alpha1.Source
 			s.edit(func(gs *v1alpha1.GitSync) {
 				good = *gs.Spec.Source.DeepCopy()

@@ -241,11 +241,11 @@ func TestObjectsWithTheLabelAreSeenAsTheyChange(t *testing.T) {
 		s.patch("new", `{"metadata":{"labels":{"mainstay.dev/sync":null}}}`)
 		s.await("new is gone", func() bool { return s.view.isGone("configmaps/new") })
 	})
-	t.Run("getting it is coming", func(t *testing.T) {
+	t.Run("getting it is coming", func(*testing.T) {
 		s.patch("unheld", `{"metadata":{"labels":{"mainstay.dev/sync":"shop.0123"}}}`)
 		s.awaitValue("unheld", "x")
 	})
-	t.Run("a deletion", func(t *testing.T) {
+	t.Run("a deletion", func(*testing.T) {
 		s.delete("before")
 		s.await("before is gone", func() bool { return s.view.isGone("configmaps/before") })
 	})
