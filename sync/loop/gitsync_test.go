@@ -288,7 +288,7 @@ func TestAdoptionKeepsWhatGitDoesNotDeclare(t *testing.T) {
 		}
 	}
 	kept("after the adoption")
-	t.Run("also when drift is reverted", func(t *testing.T) {
+	t.Run("also when drift is reverted", func(*testing.T) {
 		s.patch(s.configMap("settings"), "kubectl-edit", `{"data":{"key":"again","extra":"again"}}`)
 		s.await("both values are back", func() bool {
 			cm := s.configMap("settings")
@@ -364,7 +364,7 @@ func TestAnExceptionOfTheGitSyncPermitsDrift(t *testing.T) {
 		t.Errorf("replicas = %d, want 7 to stand", got)
 	}
 	s.await("it is counted as permitted", func() bool { current, permitted := s.drift(); return current == 0 && permitted == 1 })
-	t.Run("as long as it is there", func(t *testing.T) {
+	t.Run("as long as it is there", func(*testing.T) {
 		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Policies.Exceptions = nil })
 		s.synced()
 		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 2 })
@@ -393,7 +393,7 @@ func TestAuditRevertsNothing(t *testing.T) {
 	if c := condition(gs, "Enforcing"); c.Status != metav1.ConditionFalse || c.Reason != "Audit" {
 		t.Errorf("Enforcing = %+v", c)
 	}
-	t.Run("until the mode is Enforce", func(t *testing.T) {
+	t.Run("until the mode is Enforce", func(*testing.T) {
 		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Enforcement.Mode = v1alpha1.ModeEnforce })
 		s.synced()
 		s.await("git's value is back", func() bool { return s.configMap("settings").Data["key"] == "one" })
@@ -465,16 +465,16 @@ func TestAnAutoscalersReplicasSurviveTheNextCommit(t *testing.T) {
 		}
 	}
 	check(5, "nginx:1.28")
-	t.Run("also of one that changes the replicas", func(t *testing.T) {
+	t.Run("also of one that changes the replicas", func(*testing.T) {
 		s.push("web.yaml", strings.NewReplacer("nginx:1.27", "nginx:1.29", "replicas: 2", "replicas: 4").Replace(web))
 		s.synced()
 		check(5, "nginx:1.29")
 	})
-	t.Run("but not out of its bounds", func(t *testing.T) {
+	t.Run("but not out of its bounds", func(*testing.T) {
 		s.patch(s.web(), "kube-controller-manager", `{"spec":{"replicas":50}}`)
 		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 4 })
 	})
-	t.Run("and not when it is gone", func(t *testing.T) {
+	t.Run("and not when it is gone", func(*testing.T) {
 		s.patch(s.web(), "kube-controller-manager", `{"spec":{"replicas":6}}`)
 		s.await("the autoscaler's value is permitted", func() bool {
 			_, permitted := s.drift()
