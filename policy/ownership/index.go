@@ -142,7 +142,7 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 	}
 	for id, r := range x.bySync[key] {
 		if _, stays := records[id]; !stays && x.byID[id] == r {
-			delete(x.byID, id)
+			x.handOver(id, key)
 		}
 	}
 	x.syncs[key] = sync
@@ -167,12 +167,28 @@ func (x *Index) Remove(key types.NamespacedName) {
 	}
 	for id, r := range x.bySync[key] {
 		if x.byID[id] == r {
-			delete(x.byID, id)
+			x.handOver(id, key)
 		}
 	}
 	delete(x.syncs, key)
 	delete(x.bySync, key)
 	x.notify()
+}
+
+// handOver takes an object from the GitSync key and gives it to another that
+// declares it as well, if there is one: the first by key. It must be called
+// with mu held.
+func (x *Index) handOver(id ID, key types.NamespacedName) {
+	delete(x.byID, id)
+	var heir types.NamespacedName
+	for other, records := range x.bySync {
+		if other == key || records[id] == nil {
+			continue
+		}
+		if x.byID[id] == nil || compareKeys(other, heir) < 0 {
+			x.byID[id], heir = records[id], other
+		}
+	}
 }
 
 // Changed returns a channel that is closed at the next change of the Index.

@@ -295,3 +295,30 @@ func TestLineOfIsTheNearestKnownLine(t *testing.T) {
 		t.Errorf("without lines: %d, want 4", got)
 	}
 }
+
+func TestASecondOwnerTakesOverWhatTheFirstLetsGo(t *testing.T) {
+	for name, letGo := range map[string]func(x *ownership.Index){
+		"by a newer inventory": func(x *ownership.Index) {
+			must(t, x.Replace(&ownership.Sync{Namespace: "mainstay-system", Name: "first", Generation: 2}, nil))
+		},
+		"by being removed": func(x *ownership.Index) {
+			x.Remove(types.NamespacedName{Namespace: "mainstay-system", Name: "first"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := ownership.NewIndex()
+			id := ownership.ID{Kind: "ConfigMap", Namespace: "shop", Name: "c"}
+			for _, sync := range []string{"first", "second"} {
+				must(t, x.Replace(&ownership.Sync{Namespace: "mainstay-system", Name: sync, Generation: 1},
+					[]*ownership.Entry{{ID: id, Version: "v1", Resource: "configmaps"}}))
+			}
+			if r, ok := x.Lookup(id); !ok || r.Sync.Name != "first" {
+				t.Fatalf("owner = %v, want first", r)
+			}
+			letGo(x)
+			if r, ok := x.Lookup(id); !ok || r.Sync.Name != "second" {
+				t.Errorf("owner = %v, want second: the object would be free", r)
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -162,21 +163,26 @@ func (r *Reloader) report(ctx context.Context, cp *v1alpha1.ChangePolicy, loaded
 			cp.Status.Rules = append(cp.Status.Rules, v1alpha1.RuleStatus{Name: rule.Name, Title: rule.Title})
 		}
 	}
-	if len(condition.Message) > 4096 {
-		condition.Message = condition.Message[:4096]
-	}
+	condition.Message = cut(condition.Message, 4096)
 	meta.SetStatusCondition(&cp.Status.Conditions, condition)
 	if equality.Semantic.DeepEqual(before.Status, cp.Status) {
 		return nil
 	}
 	if loadErr != nil {
-		note := loadErr.Error()
-		r.o.Events.Eventf(cp, nil, corev1.EventTypeWarning, "LoadFailed", "Load", "%s", note[:min(len(note), 1000)])
+		r.o.Events.Eventf(cp, nil, corev1.EventTypeWarning, "LoadFailed", "Load", "%s", cut(loadErr.Error(), 1000))
 	}
 	if err := r.o.Client.Status().Patch(ctx, cp, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status of change policy %s/%s: %w", cp.Namespace, cp.Name, err)
 	}
 	return nil
+}
+
+// cut shortens a text to at most limit bytes, between characters.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len("…")], "") + "…"
 }
 
 // SetupWithManager has Reconcile called for every change of a ChangePolicy's

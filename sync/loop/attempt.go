@@ -137,10 +137,8 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	if err != nil {
 		return err
 	}
-	if r, ok := index.Lookup(o.ID); ok && r.Sync.Key() != a.sync.Key() {
-		content := r.Current()
-		return &failure{"Conflict", fmt.Errorf("%s is declared already by GitSync %s at %s:%d: remove it from one of the two",
-			o.ID, r.Sync.Key(), content.File, content.Line)}
+	if err := a.conflict(o.ID, index); err != nil {
+		return err
 	}
 	object := o.DeepCopy()
 	labels := object.GetLabels()
@@ -184,6 +182,33 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	a.entries[o.ID] = entry
 	a.planned[o.ID] = &planned{}
 	return nil
+}
+
+// conflict is an error where another GitSync declared the object first.
+func (a *attempt) conflict(id ownership.ID, index *ownership.Index) error {
+	r, ok := index.Lookup(id)
+	if !ok || r.Sync.Key() == a.sync.Key() {
+		return nil
+	}
+	content := r.Current()
+	return &failure{"Conflict", fmt.Errorf("%s is declared already by GitSync %s at %s:%d: remove it from one of the two",
+		id, r.Sync.Key(), content.File, content.Line)}
+}
+
+// conflicts looks again when the inventory is written: two GitSyncs may have
+// begun at the same time.
+func (a *attempt) conflicts(s stage, index *ownership.Index) error {
+	var problems []error
+	for _, id := range a.changed(s) {
+		if err := a.conflict(id, index); err != nil {
+			content := a.entries[id].Attempted
+			problems = append(problems, fmt.Errorf("%s:%d: %w", content.File, content.Line, err))
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return limited("Conflict", problems)
 }
 
 // all are the entries to save.

@@ -377,6 +377,9 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 	if err := l.persist(ctx, a); err != nil {
 		return err
 	}
+	if err := a.conflicts(stage, l.Index); err != nil {
+		return errors.Join(err, l.abandon(ctx, a))
+	}
 	if err := l.Registration.Ensure(ctx); err != nil {
 		return &failure{"RegistrationFailed", fmt.Errorf("cover the declared kinds by the webhook: %w", err)}
 	}

@@ -65,7 +65,12 @@ type desired struct {
 	// where fail is Fail.
 	fail      bool
 	scaleFail bool
+	// timeout of the entries that may fail closed, in seconds; zero is
+	// defaultTimeout.
+	timeout int32
 }
+
+const defaultTimeout = 3
 
 // declared is what the index declares, as the registration needs it.
 type declared struct {
@@ -150,7 +155,7 @@ func (d desired) configuration() *admissionregistrationv1.ValidatingWebhookConfi
 		},
 	}
 	if rules := d.rules(admissionregistrationv1.Update, admissionregistrationv1.Delete); len(rules) > 0 {
-		held := d.entry(webhook.EntryHeld, rules, d.policy(true), 3)
+		held := d.entry(webhook.EntryHeld, rules, d.policy(true), cmp.Or(d.timeout, defaultTimeout))
 		held.ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 			{Key: v1alpha1.SyncLabel, Operator: metav1.LabelSelectorOpExists},
 		}}
@@ -171,7 +176,7 @@ func (d desired) configuration() *admissionregistrationv1.ValidatingWebhookConfi
 	if rules := d.scaleRules(); len(rules) > 0 {
 		timeout := int32(1)
 		if d.scaleFail {
-			timeout = 3
+			timeout = cmp.Or(d.timeout, defaultTimeout)
 		}
 		scale := d.entry(webhook.EntryScale, rules, d.policy(d.scaleFail), timeout)
 		scale.NamespaceSelector = d.declaredNamespaces()
@@ -317,7 +322,7 @@ func (d desired) own() admissionregistrationv1.ValidatingWebhook {
 			[]admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete}, "customresourcedefinitions"))
 		conditions = append(conditions, named("customresourcedefinitions", d.held.crds))
 	}
-	own := d.entry(webhook.EntryOwn, rules, d.policy(true), 3)
+	own := d.entry(webhook.EntryOwn, rules, d.policy(true), cmp.Or(d.timeout, defaultTimeout))
 	own.MatchConditions = conditions
 	return own
 }

@@ -65,6 +65,9 @@ type Options struct {
 	SyncAccount string
 	// ScaleFail makes the entry scale fail closed, too.
 	ScaleFail bool
+	// TimeoutSeconds that the API server waits at the entries that may fail
+	// closed. Default 3.
+	TimeoutSeconds int32
 	// Off is never in force where it is nil.
 	Off Switch
 	// Leader tells whether this replica publishes the configuration; the others
@@ -353,6 +356,7 @@ func (r *Registration) wanted(have *admissionregistrationv1.ValidatingWebhookCon
 	d := desired{
 		held: read(r.options.Index, r.options.Namespace), endpoint: r.options.Endpoint, bundle: bundle,
 		namespace: r.options.Namespace, syncAccount: r.options.SyncAccount, scaleFail: r.options.ScaleFail,
+		timeout: r.options.TimeoutSeconds,
 	}
 	if !r.started {
 		// A configuration that fails closed at this very endpoint was proven

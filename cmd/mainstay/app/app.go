@@ -188,8 +188,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	registered, err := registration.New(registration.Options{
 		Client: kube, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
 		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account,
-		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail,
-		Off:       wayOut, Leader: leader, Registerer: registry, Error: report,
+		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail, TimeoutSeconds: cfg.Webhook.TimeoutSeconds,
+		Off: wayOut, Leader: leader, Registerer: registry, Error: report,
 	})
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := newServer(cfg.Webhook.BindAddress, handler, certificate.TLSConfig())
+	server := newServer(cfg.Webhook.BindAddress, handler, certificate.TLSConfig(), log.WithName("webhook"))
 
 	// The sync loop.
 	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir})

@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -61,7 +62,7 @@ func openDoor(t *testing.T, handler http.Handler) *door {
 	address := freeAddress(t)
 	d := &door{
 		t: t, url: "https://" + address,
-		server: newServer(address, handler, &tls.Config{Certificates: identity.TLS.Certificates, MinVersion: tls.VersionTLS12}),
+		server: newServer(address, handler, &tls.Config{Certificates: identity.TLS.Certificates, MinVersion: tls.VersionTLS12}, logr.Discard()),
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}},
 	}
 	if err := d.server.ready(nil); err == nil {
@@ -177,7 +178,7 @@ func TestAnAddressThatIsTakenEndsTheServer(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer listener.Close()
-	s := newServer(listener.Addr().String(), http.NotFoundHandler(), &tls.Config{MinVersion: tls.VersionTLS12})
+	s := newServer(listener.Addr().String(), http.NotFoundHandler(), &tls.Config{MinVersion: tls.VersionTLS12}, logr.Discard())
 	if err := s.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "listen for admission requests") {
 		t.Errorf("got %v", err)
 	}
@@ -187,7 +188,7 @@ func TestAnAddressThatIsTakenEndsTheServer(t *testing.T) {
 }
 
 func TestEveryReplicaServes(t *testing.T) {
-	if newServer("", http.NotFoundHandler(), nil).NeedLeaderElection() {
+	if newServer("", http.NotFoundHandler(), nil, logr.Discard()).NeedLeaderElection() {
 		t.Error("the server waits for leadership")
 	}
 }

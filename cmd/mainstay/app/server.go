@@ -4,14 +4,18 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-logr/logr"
 )
 
 // drain is how long requests that are under way may take after the end was
@@ -25,7 +29,15 @@ type server struct {
 	serving atomic.Bool
 }
 
-func newServer(address string, handler http.Handler, tlsConfig *tls.Config) *server {
+// lines logs what net/http reports: mostly handshakes that came to nothing.
+type lines struct{ log logr.Logger }
+
+func (l lines) Write(p []byte) (int, error) {
+	l.log.Info("connection failed", "why", string(bytes.TrimSpace(p)))
+	return len(p), nil
+}
+
+func newServer(address string, handler http.Handler, tlsConfig *tls.Config, logger logr.Logger) *server {
 	mux := http.NewServeMux()
 	mux.Handle("/admit/", handler)
 	return &server{address: address, http: &http.Server{
@@ -34,6 +46,7 @@ func newServer(address string, handler http.Handler, tlsConfig *tls.Config) *ser
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		IdleTimeout:       5 * time.Minute,
+		ErrorLog:          log.New(lines{logger}, "", 0),
 	}}
 }
 
