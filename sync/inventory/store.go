@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -242,6 +243,34 @@ func (s *Store) put(ctx context.Context, key types.NamespacedName, data []byte) 
 		return "", fmt.Errorf("write chunk %s: %w", name, err)
 	}
 	return name, nil
+}
+
+// Sweep deletes chunks that no inventory names and that are older than age: a
+// save that was cut off leaves them behind. Younger ones may belong to a save
+// that is being made.
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error {
+	chunks := new(metav1.PartialObjectMetadataList)
+	chunks.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := s.o.Client.List(ctx, chunks, client.InNamespace(s.o.Namespace), client.HasLabels{chunkLabel}); err != nil {
+		return fmt.Errorf("list chunks: %w", err)
+	}
+	var inventories v1alpha1.InventoryList
+	if err := s.o.Client.List(ctx, &inventories); err != nil {
+		return fmt.Errorf("list inventories: %w", err)
+	}
+	named := map[string]bool{}
+	for _, i := range inventories.Items {
+		for _, name := range i.Data.Chunks {
+			named[name] = true
+		}
+	}
+	var unnamed []string
+	for _, c := range chunks.Items {
+		if !named[c.Name] && time.Since(c.CreationTimestamp.Time) > age {
+			unnamed = append(unnamed, c.Name)
+		}
+	}
+	return s.drop(ctx, unnamed, nil)
 }
 
 // drop deletes chunks that the inventory no longer names.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -362,5 +363,29 @@ func TestNewNamesTheOptionThatIsMissing(t *testing.T) {
 		if _, err := inventory.New(o); err == nil || !strings.Contains(err.Error(), option+" is required") {
 			t.Errorf("without %s: %v", option, err)
 		}
+	}
+}
+
+func TestSweepDeletesWhatNoInventoryNames(t *testing.T) {
+	c := newCluster(t)
+	must(t, c.save(entries(3, 10)))
+	c.failHead.Store(true)
+	if err := c.save(entries(4, 10)); !errors.Is(err, errCut) {
+		t.Fatalf("got %v, want the save to be cut", err)
+	}
+	c.failHead.Store(false)
+	if n := len(c.chunks()); n != 2 {
+		t.Fatalf("%d chunks, want the named one and the one left behind", n)
+	}
+	must(t, c.store.Sweep(t.Context(), time.Hour))
+	if n := len(c.chunks()); n != 2 {
+		t.Errorf("%d chunks, want both: the younger may belong to a save that is being made", n)
+	}
+	must(t, c.store.Sweep(t.Context(), -time.Hour))
+	if n := len(c.chunks()); n != 1 {
+		t.Errorf("%d chunks, want the named one alone", n)
+	}
+	if n := c.load().Len(); n != 3 {
+		t.Errorf("%d objects are loaded, want 3", n)
 	}
 }

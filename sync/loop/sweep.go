@@ -17,8 +17,8 @@ const (
 	sweepAfter = 10 * time.Minute
 )
 
-// sweep deletes permits that can never count again: their end has come, or
-// nobody declares their object any more.
+// sweep deletes what can never count again: permits whose end has come or whose
+// object nobody declares any more, and chunks that no inventory names.
 func (l *Loop) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
@@ -30,6 +30,9 @@ func (l *Loop) sweep(ctx context.Context) {
 		}
 		if l.off() {
 			continue
+		}
+		if err := l.Inventory.Sweep(ctx, sweepAfter); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "inventory not swept, trying again")
 		}
 		now := time.Now()
 		for _, p := range l.Permits.All() {
