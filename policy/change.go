@@ -127,13 +127,16 @@ func (c *Change) Mode() v1alpha1.Mode { return c.Record.Sync.Mode }
 // Fields turns differences into the fields that git does not say: a difference
 // whose new value the applied or the attempted revision has as well is left
 // out, whoever wrote it. It parses the baselines, and only where there is a
-// difference. An unreadable baseline leaves nothing out.
+// difference; the fields' Git values belong to the caller. An unreadable baseline leaves nothing out.
 func Fields(differences []fieldset.Difference, record *ownership.Record) []Field {
 	if len(differences) == 0 {
 		return nil
 	}
-	applied := baseline(record.Applied)
-	attempted := baseline(record.Attempted)
+	appliedParser, attemptedParser := baselines.Get(), baselines.Get()
+	defer baselines.Put(appliedParser)
+	defer baselines.Put(attemptedParser)
+	applied := baseline(appliedParser, record.Applied)
+	attempted := baseline(attemptedParser, record.Attempted)
 	var fields []Field
 	for _, d := range differences {
 		var git *fastjson.Value
@@ -153,7 +156,7 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 			}
 		}
 		fields = append(fields, Field{
-			Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: git,
+			Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: detached(git),
 			Declared: Declares(record, d.Path),
 		})
 	}
@@ -177,13 +180,28 @@ func Declares(record *ownership.Record, path fieldset.Path) bool {
 	return record.AppliedSet.Touches(path) || record.AttemptedSet.Touches(path)
 }
 
-func baseline(content *ownership.Content) *fastjson.Value {
+// baselines keeps the memory of parsers between requests, nothing else.
+var baselines fastjson.ParserPool
+
+func baseline(parser *fastjson.Parser, content *ownership.Content) *fastjson.Value {
 	if content == nil || len(content.Baseline) == 0 {
 		return nil
 	}
-	v, err := fastjson.ParseBytes(content.Baseline)
+	v, err := parser.ParseBytes(content.Baseline)
 	if err != nil {
 		return nil
 	}
 	return v
+}
+
+// detached is a copy of a value that no parser owns; most are one scalar.
+func detached(v *fastjson.Value) *fastjson.Value {
+	if v == nil {
+		return nil
+	}
+	c, err := fastjson.ParseBytes(fieldset.Canonical(nil, v))
+	if err != nil {
+		return nil // Canonical writes JSON
+	}
+	return c
 }
