@@ -308,6 +308,44 @@ func off(t *testing.T, change func() error) {
 	shared.restart(t)
 }
 
+func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
+	const ns = "down"
+	app(t, ns)
+	must(t, shared.controller(t).Stop(t.Context(), 0))
+	t.Cleanup(func() {
+		if t.Failed() {
+			shared.restart(t)
+		}
+	})
+	for name, args := range map[string]string{
+		"an image":  "set image deployment/web web=nginx:1.28",
+		"a label":   "label deployment web a=b",
+		"a removal": "delete deployment web",
+	} {
+		out, err := shared.kubectl(t, "alice", "", append([]string{"-n", ns}, fields(args)...)...)
+		if err == nil || !strings.Contains(out, `failed calling webhook "held.mainstay.dev"`) {
+			t.Errorf("%s of what git declares: kubectl said %q, want a refusal that names the webhook", name, out)
+		}
+	}
+	mine := strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "web", "mine")
+	for _, step := range []struct{ stdin, args string }{
+		{mine, "apply -f -"},
+		{"", "scale deployment/mine --replicas=3"},
+		{"", "set image deployment/mine mine=nginx:1.28"},
+		{"", "create configmap c --from-literal=a=b"},
+		{"", "create secret generic s --from-literal=a=b"},
+		{"", "delete secret s"},
+		{"", "delete deployment mine"},
+		{"", "create namespace down-too"},
+		{"", "delete namespace down-too --wait=false"},
+	} {
+		if out, err := shared.kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
+			t.Errorf("%s of what git does not declare: %s", step.args, out)
+		}
+	}
+	shared.restart(t)
+}
+
 func TestMainstayOffPermitsAndEnds(t *testing.T) {
 	const ns = "turned-off"
 	app(t, ns)
