@@ -349,7 +349,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	}
 	p.commit, p.generation = revision.Commit, gs.Generation
 	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
-	l.announce(gs, a)
+	l.announce(ctx, gs, a)
 	if a.applied >= manyObjects {
 		debug.FreeOSMemory()
 	}

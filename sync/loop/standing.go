@@ -27,6 +27,8 @@ type standing struct {
 type permittedField struct {
 	field policy.Field
 	until *time.Time
+	// recorded tells that a sealed permit covers it.
+	recorded bool
 }
 
 // lookAgain is when the first exception ends.
@@ -45,7 +47,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 	var rest []policy.Field
 	for _, f := range fields {
 		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok && g.l.Judge.InForce(record, p.Rule) {
-			st.permitted = append(st.permitted, permittedField{f, p.Until})
+			st.permitted = append(st.permitted, permittedField{f, p.Until, true})
 			st.until = earlier(st.until, p.Until)
 			continue
 		}
@@ -66,7 +68,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 	st.decision = g.l.Judge.Decide(ctx, st.change)
 	if st.decision.Verdict == policy.Permit {
 		for _, f := range rest {
-			st.permitted = append(st.permitted, permittedField{f, st.decision.Until})
+			st.permitted = append(st.permitted, permittedField{f, st.decision.Until, false})
 		}
 		st.until = earlier(st.until, st.decision.Until)
 		return st
@@ -78,7 +80,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 	}
 	for _, f := range rest {
 		if !contains(st.refused, f.Path) {
-			st.permitted = append(st.permitted, permittedField{f, st.decision.Until})
+			st.permitted = append(st.permitted, permittedField{f, st.decision.Until, false})
 		}
 	}
 	st.until = earlier(st.until, st.decision.Until)

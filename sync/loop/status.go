@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -63,21 +64,22 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		if o.revision.Commit != "" {
 			l.policiesCondition(gs, s, p)
 		}
-		l.complain(gs, p, o.revision, reason, o.err)
+		l.complain(ctx, gs, p, o.revision, reason, o.err)
 	})
 }
 
 // complain makes an Event of a failure, once for each message.
-func (l *Loop) complain(gs *v1alpha1.GitSync, p *pass, revision ownership.Revision, reason string, err error) {
+func (l *Loop) complain(ctx context.Context, gs *v1alpha1.GitSync, p *pass, revision ownership.Revision, reason string, err error) {
 	if p.failed == revision.Commit && p.said == err.Error() {
 		return
 	}
 	p.failed, p.said = revision.Commit, err.Error()
+	ctrl.LoggerFrom(ctx).Info("sync failed, the last good revision stays enforced", "revision", revision.Name, "reason", reason, "error", err.Error())
 	l.event(gs, corev1.EventTypeWarning, reason, "Sync", err.Error())
 }
 
 // announce makes an Event of an applied revision.
-func (l *Loop) announce(gs *v1alpha1.GitSync, a *attempt) {
+func (l *Loop) announce(ctx context.Context, gs *v1alpha1.GitSync, a *attempt) {
 	p := l.pass(client.ObjectKeyFromObject(gs))
 	p.failed, p.said = "", ""
 	p.pruning = false
@@ -88,6 +90,7 @@ func (l *Loop) announce(gs *v1alpha1.GitSync, a *attempt) {
 	if gs.Status.LastAppliedRevision == a.revision.Name && a.applied == 0 && a.pruned == 0 {
 		return
 	}
+	ctrl.LoggerFrom(ctx).Info("applied", "revision", a.revision.Name, "objects", len(a.entries), "written", a.applied, "pruned", a.pruned)
 	l.event(gs, corev1.EventTypeNormal, "Applied", "Sync", fmt.Sprintf("%s by %s: %s; %d of %d objects written, %d pruned",
 		a.revision.Name, a.revision.Author, a.revision.Subject, a.applied, len(a.entries), a.pruned))
 }

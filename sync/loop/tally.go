@@ -76,14 +76,25 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 	before, known := g.state[record.ID]
 	now := difference{
 		sync:      record.Sync.Key(),
-		current:   int32(min(len(st.refused), 1)),   //nolint:gosec // 0 or 1
-		permitted: int32(min(len(st.permitted), 1)), //nolint:gosec // 0 or 1
+		current:   int32(min(len(st.refused), 1)), //nolint:gosec // 0 or 1
+		permitted: st.exceptions(),
 		fields:    hash(fields),
 		content:   record.Applied,
 		settled:   len(st.change.Fields) == len(fields) && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
 	}
 	g.state[record.ID] = now
 	return !known || before != now
+}
+
+// exceptions is 1 where an exception covers something, for the count of objects:
+// what controllers write beside git's fields is nobody's exception.
+func (s *standing) exceptions() int32 {
+	for _, p := range s.permitted {
+		if p.recorded || p.field.Declared {
+			return 1
+		}
+	}
+	return 0
 }
 
 func (g *guard) agree(id ownership.ID, content *ownership.Content) {
