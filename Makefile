@@ -28,10 +28,12 @@ build: ## build bin/mainstay
 
 .PHONY: test
 test: ## run every test; the first run builds a Kubernetes control plane
+	$(GO) run ./test/apiserver/prepare
 	$(GO) test -timeout 60m ./...
 
 .PHONY: test-race
 test-race: ## run every test under the race detector
+	$(GO) run ./test/apiserver/prepare
 	$(GO) test -race -timeout 60m ./...
 
 .PHONY: bench
