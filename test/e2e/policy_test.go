@@ -150,3 +150,52 @@ func TestModes(t *testing.T) {
 		t.Errorf("Enforce: kubectl said %q", out)
 	}
 }
+
+func TestAChangePolicyOfThePlatformTeam(t *testing.T) {
+	const ns = "platform"
+	app(t, ns)
+	cp := &v1alpha1.ChangePolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "mainstay-system", Name: "no-restarts"},
+		Spec: v1alpha1.ChangePolicySpec{Modules: map[string]string{"freeze.rego": `package freeze
+
+deny contains {"reason": "no restarts on Mondays", "next": "wait for Tuesday"} if {
+	input.namespace == "platform"
+	some change in input.changes
+	endswith(change.path, "restartedAt\"]")
+}
+`}},
+	}
+	must(t, shared.client.Create(t.Context(), cp))
+	restart := func() (string, error) {
+		return shared.kubectl(t, "alice", "", "-n", ns, "rollout", "restart", "deployment/web")
+	}
+	ready := func(status metav1.ConditionStatus) func() (bool, string) {
+		return func() (bool, string) {
+			must(t, shared.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
+			c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
+			return c != nil && c.Status == status && c.ObservedGeneration == cp.Generation, fmt.Sprint(c)
+		}
+	}
+	await(t, "it is loaded", ready(metav1.ConditionTrue))
+	out, err := restart()
+	if err == nil || !strings.Contains(out, "no restarts on Mondays") || !strings.Contains(out, "wait for Tuesday") {
+		t.Errorf("a restart: kubectl said %q, want the policy's refusal", out)
+	}
+	t.Run("one that does not compile changes nothing", func(t *testing.T) {
+		cp.Spec.Modules = map[string]string{"freeze.rego": "package freeze\n\ndeny contains {\"reason\": \"x\"} if {\n\thttp.send({})\n}\n"}
+		must(t, shared.client.Update(t.Context(), cp))
+		await(t, "its status says so", ready(metav1.ConditionFalse))
+		c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
+		if !strings.Contains(c.Message, "freeze.rego:4:") || !strings.Contains(c.Message, "http.send") {
+			t.Errorf("message %q, want file:line:col and the built-in", c.Message)
+		}
+		if out, err := restart(); err == nil {
+			t.Errorf("the last good set is not in force: %s", out)
+		}
+	})
+	must(t, shared.client.Delete(t.Context(), cp))
+	await(t, "restarts are permitted again", func() (bool, string) {
+		out, err := restart()
+		return err == nil, out
+	})
+}

@@ -280,6 +280,19 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 			return err == nil && d.UID != before.UID && d.DeletionTimestamp.IsZero(), ""
 		})
 	})
+	t.Run("an edit of the configuration is taken back", func(t *testing.T) {
+		patch := `-p=[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},{"op":"replace","path":"/webhooks/0/rules","value":[]}]`
+		out, err := shared.kubectl(t, "admin", "", "patch", "validatingwebhookconfiguration", "mainstay", "--type=json", patch)
+		if err != nil {
+			t.Fatal(out)
+		}
+		took := await(t, "it fails closed again, for the declared resources", func() (bool, string) {
+			out, err := shared.kubectl(t, "admin", "", "get", "validatingwebhookconfiguration", "mainstay",
+				"-o", "jsonpath={.webhooks[0].failurePolicy} {.webhooks[0].rules[*].resources}")
+			return err == nil && strings.HasPrefix(out, "Fail ") && strings.Contains(out, "deployments"), out
+		})
+		t.Logf("back after at most %s", took)
+	})
 	t.Run("the configuration comes back", func(t *testing.T) {
 		gap(t, func() error { return nil })
 		await(t, "alice is refused again", func() (bool, string) {
