@@ -356,7 +356,15 @@ func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
 			t.Errorf("%s of what git does not declare: %s", step.args, out)
 		}
 	}
+	// Scaling fails open: autoscalers of what git does not declare have to work.
+	if out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9"); err != nil {
+		t.Errorf("scale: %s", out)
+	}
 	shared.restart(t)
+	await(t, "git's replicas are back", func() (bool, string) {
+		d := web(t, ns)
+		return *d.Spec.Replicas == 2, d.ResourceVersion
+	})
 }
 
 func TestMainstayOffPermitsAndEnds(t *testing.T) {
