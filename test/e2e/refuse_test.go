@@ -66,6 +66,8 @@ func TestAliceIsRefused(t *testing.T) {
 	must(t, err)
 	changed := strings.ReplaceAll(live, "nginx:1.27", "nginx:1.28")
 
+	// A namespace is held itself and holds others: two entries refuse its
+	// deletion, and whichever answers first is heard.
 	for name, tt := range map[string]struct {
 		stdin string
 		args  string
@@ -94,7 +96,7 @@ func TestAliceIsRefused(t *testing.T) {
 		"taking the ownership label off":          {"", "label deployment web mainstay.dev/sync-", "mainstay.dev/sync"},
 		"wiping the managed fields":               {"", `patch deployment web --type=json -p=[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]`, "managedFields"},
 		"a dry run, like the change itself":       {"", "set image deployment/web web=nginx:1.28 --dry-run=server", "asked: nginx:1.28"},
-		"deleting the namespace":                  {"", "delete namespace " + ns, "would go with it"},
+		"deleting the namespace":                  {"", "delete namespace " + ns, `namespaces "refused"`},
 		"rollout undo, which is no restart":       {"", `patch deployment web --type=json -p=[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nginx:1.26"}]`, "asked: nginx:1.26"},
 		"a restart that pretends another time":    {"", `patch deployment web --type=merge -p={"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"2020-01-01T00:00:00Z"}}}}}`, "restartedAt"},
 		"pausing the rollout":                     {"", "rollout pause deployment/web", "spec.paused"},
