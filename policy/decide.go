@@ -104,7 +104,11 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		if s.denials == nil {
 			continue
 		}
-		terms, err := j.ask(ctx, s.denials, j.engine.options.Deadline)
+		var terms []*ast.Term
+		err := j.engine.unlisted(s)
+		if err == nil {
+			terms, err = j.ask(ctx, s.denials, j.engine.options.Deadline)
+		}
 		var answers []*answer
 		if err == nil {
 			answers, err = s.answers(terms, kindDeny, j.now)
@@ -215,6 +219,11 @@ func (d *Decision) add(a *answer) {
 // exceptionsOf asks one source. Where anything fails, its packages are asked
 // one by one, so that a failing one yields nothing and the others count.
 func (j *judgement) exceptionsOf(ctx context.Context, s *source) []*answer {
+	// The built-in exceptions only permit by what is there, never by what is not.
+	if err := j.engine.unlisted(s); err != nil && !s.builtin() {
+		j.errors = append(j.errors, fmt.Sprintf("%s: %v", s.Key, err))
+		return nil
+	}
 	terms, err := j.ask(ctx, s.exceptions, j.engine.options.Deadline)
 	if err == nil {
 		return j.valid(s, terms)

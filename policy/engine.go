@@ -39,6 +39,10 @@ type Options struct {
 	ClusterName string
 	// MaskSecret makes the keyed hash that stands for a value of a Secret.
 	MaskSecret func([]byte) string
+	// AwaitObjects says that SetKnown tells which kinds of data.cluster have
+	// been listed. Until one is, policies that read it are not judged by what
+	// is missing: their denials refuse, and their exceptions permit nothing.
+	AwaitObjects bool
 	// DisabledBuiltins are the packages of built-in policies to leave out, for
 	// example hpa. An unknown name is an error.
 	DisabledBuiltins []string
@@ -58,6 +62,8 @@ type Engine struct {
 	needs       []schema.GroupKind
 	needsChange chan struct{}
 	changed     chan struct{}
+	// known are the kinds of data.cluster that have been listed.
+	known atomic.Pointer[map[schema.GroupKind]bool]
 }
 
 // snapshot is what is in force at one time. It is immutable but for its cache.

@@ -27,6 +27,8 @@ type Engine interface {
 	NeedsChanged() <-chan struct{}
 	SetObject(group, kind, namespace, name string, object map[string]any)
 	DeleteObject(group, kind, namespace, name string)
+	// SetKnown says whether all objects of a kind have been handed over.
+	SetKnown(kind schema.GroupKind, known bool)
 }
 
 // Options are all required.
@@ -81,23 +83,28 @@ func (f *Facts) Start(ctx context.Context) error {
 	}
 }
 
-// Synced waits until every needed kind that is installed was listed once.
+// Synced waits until every needed kind that is installed was listed once, and
+// the engine knows that.
 func (f *Facts) Synced(ctx context.Context) error {
 	f.follow(ctx)
 	f.mu.Lock()
 	var synced []cache.InformerSynced
-	for _, w := range f.watches {
-		synced = append(synced, w.hasSynced)
+	var kinds []schema.GroupKind
+	for gk, w := range f.watches {
+		synced, kinds = append(synced, w.hasSynced), append(kinds, gk)
 	}
 	f.mu.Unlock()
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return ctx.Err()
 	}
+	for _, gk := range kinds {
+		f.o.Engine.SetKnown(gk, true)
+	}
 	return nil
 }
 
-// follow starts and stops watches; a kind that is not installed is tried again
-// later: what it would say is then missing, and missing is never a permit.
+// follow starts and stops watches; a kind that is not installed has no objects,
+// and is looked for again later.
 func (f *Facts) follow(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,7 +119,10 @@ func (f *Facts) follow(ctx context.Context) {
 		}
 		mapping, err := f.o.Mapper.RESTMapping(gk)
 		if err != nil {
-			ctrl.LoggerFrom(ctx).V(1).Info("kind that policies read is not installed", "kind", gk.String())
+			if meta.IsNoMatchError(err) {
+				f.o.Engine.SetKnown(gk, true) // it has no objects
+			}
+			ctrl.LoggerFrom(ctx).V(1).Info("kind that policies read is not watched", "kind", gk.String(), "why", err.Error())
 			continue
 		}
 		f.watches[gk] = f.watch(ctx, gk, mapping.Resource)
@@ -121,6 +131,7 @@ func (f *Facts) follow(ctx context.Context) {
 		if !needed[gk] {
 			w.stop()
 			delete(f.watches, gk)
+			f.o.Engine.SetKnown(gk, false)
 		}
 	}
 }
@@ -157,7 +168,13 @@ func (f *Facts) watch(ctx context.Context, gk schema.GroupKind, resource schema.
 		},
 	})
 	synced := func() bool { return err == nil && handler.HasSynced() }
+	f.o.Engine.SetKnown(gk, false)
 	go informer.RunWithContext(ctx)
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), synced) {
+			f.o.Engine.SetKnown(gk, true)
+		}
+	}()
 	return &watched{stop: cancel, hasSynced: synced}
 }
 

@@ -32,10 +32,23 @@ type engine struct {
 	needs   []schema.GroupKind
 	changed chan struct{}
 	objects map[string]map[string]any
+	known   map[schema.GroupKind]bool
 }
 
 func newEngine(needs ...schema.GroupKind) *engine {
-	return &engine{needs: needs, changed: make(chan struct{}), objects: map[string]map[string]any{}}
+	return &engine{needs: needs, changed: make(chan struct{}), objects: map[string]map[string]any{}, known: map[schema.GroupKind]bool{}}
+}
+
+func (e *engine) SetKnown(kind schema.GroupKind, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.known[kind] = known
+}
+
+func (e *engine) knows(kind schema.GroupKind) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.known[kind]
 }
 
 func (e *engine) Needs() []schema.GroupKind {
@@ -184,6 +197,11 @@ func TestPoliciesSeeTheKindsThatTheyRead(t *testing.T) {
 	if got := s.value("before"); got != "one" {
 		t.Fatalf("once synced, the object that was there has value %q, want one", got)
 	}
+	for _, kind := range []schema.GroupKind{{Kind: "ConfigMap"}, widgets} {
+		if !s.engine.knows(kind) {
+			t.Errorf("%s is not known, though it was listed or is not installed", kind)
+		}
+	}
 	if m, _ := s.engine.object("core/ConfigMap/" + s.namespace + "/before")["metadata"].(map[string]any); m["managedFields"] != nil {
 		t.Error("policies see managedFields")
 	}
@@ -234,6 +252,9 @@ func TestWatchesFollowTheNeeds(t *testing.T) {
 		// it would have been seen by then, or shortly.
 		must(t, s.kube.CoreV1().Secrets(s.namespace).Delete(t.Context(), "s", metav1.DeleteOptions{}))
 		s.await("the Secret is gone", func() bool { return !seen() })
+		if s.engine.knows(schema.GroupKind{Kind: "ConfigMap"}) {
+			t.Error("the kind still counts as known")
+		}
 		if got := s.value("unneeded"); got != "" {
 			t.Errorf("value = %q, want it not to be seen", got)
 		}

@@ -130,7 +130,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	engine, err := policy.New(ctx, policy.Options{
 		Deadline: cfg.Policies.Deadline.Duration, PersonManagers: cfg.Policies.PersonFieldManagers,
 		ClusterName: cfg.ClusterName, MaskSecret: key.Mask,
-		DisabledBuiltins: cfg.Policies.DisabledBuiltins,
+		AwaitObjects: true, DisabledBuiltins: cfg.Policies.DisabledBuiltins,
 	})
 	if err != nil {
 		return nil, err
@@ -225,8 +225,12 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	known := func(ctx context.Context) error {
-		if err := knowledge.Synced(ctx); err != nil {
-			return err
+		// A kind that may not be listed must not keep git from being applied:
+		// the policies that read it permit nothing until it was.
+		listed, cancel := context.WithTimeout(ctx, listTimeout)
+		defer cancel()
+		if err := knowledge.Synced(listed); err != nil && ctx.Err() == nil {
+			log.Error(err, "not all kinds that policies read were listed; policies that read them permit nothing until they are")
 		}
 		return await(ctx, permits.Synced, wayOut.Synced)
 	}
@@ -269,6 +273,9 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	}
 	return &app{manager: mgr, index: index}, nil
 }
+
+// listTimeout is how long the sync loop waits for the objects that policies read.
+const listTimeout = 30 * time.Second
 
 // serviceAccount that Mainstay runs as.
 const serviceAccount = "mainstay"
