@@ -34,6 +34,8 @@ const (
 	Create Operation = "CREATE"
 	Update Operation = "UPDATE"
 	Delete Operation = "DELETE"
+	// Connect is a use of a pod's exec, attach or portforward.
+	Connect Operation = "CONNECT"
 )
 
 // User is who sends a request, as authentication found it.
@@ -106,6 +108,9 @@ type Change struct {
 	Object, OldObject *fastjson.Value
 	// Options of the request; nil for drift.
 	Options *fastjson.Value
+	// Pod is the name of the pod for the subresources of pods, whose Record is
+	// the declared workload that the pod belongs to.
+	Pod string
 	// Fields that differ from git. Empty for an update means that git says all
 	// of it; a delete has none.
 	Fields []Field
@@ -122,7 +127,7 @@ type Change struct {
 func (c *Change) ID() ownership.ID { return c.Record.ID }
 
 // Mode in which the object is held.
-func (c *Change) Mode() v1alpha1.Mode { return c.Record.Sync.Mode }
+func (c *Change) Mode() v1alpha1.Mode { return c.Record.Mode() }
 
 // Fields turns differences into the fields that git does not say: a difference
 // whose new value the applied or the attempted revision has as well is left

@@ -24,6 +24,10 @@ const (
 	RuleDefault = "default" // no exception covers it
 	RuleError   = "error"   // a policy failed or took too long
 	RuleOff     = "off"     // the way out mainstay-off is in force
+	// RuleSuspended: the object's GitSync is suspended.
+	RuleSuspended = "suspended"
+	// RuleGrant: an approved BreakGlass covers it.
+	RuleGrant = "grant"
 )
 
 // Decision is the answer about one Change.

@@ -172,7 +172,7 @@ func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	case req.dryRun && req.username() == h.options.SyncAccount:
 		return permitted(), true // it changes nothing: the loop plans with it
 	case req.entry != EntryScale && req.kind.Version != record.Version:
-		if record.Sync.Mode != v1alpha1.ModeEnforce || h.off() {
+		if record.Mode() != v1alpha1.ModeEnforce || h.off() {
 			return permitted(), true
 		}
 		return refused(http.StatusForbidden, fmt.Sprintf(
@@ -262,7 +262,7 @@ func (h *Handler) off() bool {
 // unreadable answers a review whose object can't be judged.
 func (h *Handler) unreadable(ctx context.Context, record *ownership.Record, err error) answer {
 	h.report(ctx, fmt.Errorf("read review of %s: %w", record.ID, err))
-	if record.Sync.Mode != v1alpha1.ModeEnforce || h.off() {
+	if record.Mode() != v1alpha1.ModeEnforce || h.off() {
 		return permitted()
 	}
 	return refused(http.StatusBadRequest, fmt.Sprintf("%s is held by git, and this request can't be read: %v", record.ID, err))

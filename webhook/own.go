@@ -162,7 +162,7 @@ func (h *Handler) holding(match func(*ownership.Record) bool) (*ownership.Record
 			}
 			total++
 			counts[sync.Key()]++
-			if found == nil || r.Sync.Mode == v1alpha1.ModeEnforce && found.Sync.Mode != v1alpha1.ModeEnforce {
+			if found == nil || r.Mode() == v1alpha1.ModeEnforce && found.Mode() != v1alpha1.ModeEnforce {
 				found = r
 			}
 		}

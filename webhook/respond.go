@@ -59,7 +59,7 @@ func (h *Handler) answer(ctx context.Context, change *policy.Change, decision po
 		return answer{allowed: true, warnings: warnings(decision.Warnings), decision: decision.ID}
 	}
 	switch change.Mode() {
-	case v1alpha1.ModeAudit:
+	case v1alpha1.ModeObserve, v1alpha1.ModeAudit:
 		return answer{allowed: true, decision: decision.ID}
 	case v1alpha1.ModeWarn:
 		return answer{allowed: true, warnings: []string{words.Warning()}, decision: decision.ID}

@@ -126,7 +126,7 @@ func TestGitSyncsAreValidated(t *testing.T) {
 		"no source":                        {"enforcement: {mode: Enforce}", "spec.source: Required value"},
 		"no enforcement":                   {"source: {url: 'https://git.example.org/shop.git', ref: {branch: main}}", "spec.enforcement: Required value"},
 		"no mode":                          {gitSync("enforcement: {undeclared: Permit}"), "spec.enforcement.mode: Required value"},
-		"an unknown mode":                  {gitSync("enforcement: {mode: Block}"), `supported values: "Audit", "Warn", "Enforce"`},
+		"an unknown mode":                  {gitSync("enforcement: {mode: Block}"), `supported values: "Observe", "Audit", "Warn", "Enforce"`},
 		"an unknown word for undeclared":   {gitSync("enforcement: {mode: Enforce, undeclared: Refuse}"), `supported values: "RejectPeople", "Reject", "Permit"`},
 		"an ssh URL":                       {source("ssh://git@git.example.org/shop.git", branch), "url must start with https:// or file:///"},
 		"an http URL":                      {source("http://git.example.org/shop.git", branch), "url must start with https:// or file:///"},
@@ -187,7 +187,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 			"url": https, "path": ".", "ref": map[string]any{"branch": "main"},
 		},
 		"interval": "1m", "timeout": "5m", "prune": true, "deletionPolicy": "Orphan",
-		"enforcement": map[string]any{"mode": "Enforce", "undeclared": "RejectPeople"},
+		"enforcement": map[string]any{"mode": "Enforce", "undeclared": "RejectPeople", "controllers": "Refuse"},
 	}
 	if diff := cmp.Diff(want, object.Object["spec"]); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
@@ -202,7 +202,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 		delete(got, "source")
 		want := map[string]any{
 			"interval": "10s", "timeout": "30s", "prune": false, "deletionPolicy": "Delete",
-			"enforcement": map[string]any{"mode": "Warn", "undeclared": "Permit"},
+			"enforcement": map[string]any{"mode": "Warn", "undeclared": "Permit", "controllers": "Refuse"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("spec (-want +got):\n%s", diff)

@@ -9,11 +9,14 @@ import (
 
 // Mode says how strictly a GitSync's objects are held.
 //
-// +kubebuilder:validation:Enum=Audit;Warn;Enforce
+// +kubebuilder:validation:Enum=Observe;Audit;Warn;Enforce
 type Mode string
 
-// The modes. All of them apply git.
+// The modes. All but Observe apply git.
 const (
+	// ModeObserve writes nothing at all: what would be applied and refused is
+	// only judged and recorded.
+	ModeObserve Mode = "Observe"
 	// ModeAudit permits every change and records what would have been refused.
 	ModeAudit Mode = "Audit"
 	// ModeWarn is ModeAudit, and tells the user.
@@ -36,6 +39,20 @@ const (
 	UndeclaredReject Undeclared = "Reject"
 	// UndeclaredPermit permits everybody.
 	UndeclaredPermit Undeclared = "Permit"
+)
+
+// Controllers says what becomes of a service account's write to declared fields.
+//
+// +kubebuilder:validation:Enum=Refuse;Correct
+type Controllers string
+
+// The values of Controllers.
+const (
+	// ControllersRefuse refuses the write.
+	ControllersRefuse Controllers = "Refuse"
+	// ControllersCorrect puts git's values back and lets the rest of the write
+	// through.
+	ControllersCorrect Controllers = "Correct"
 )
 
 // GitSync is one repository, one ref, one path, and how strictly to hold what
@@ -76,6 +93,14 @@ type GitSyncSpec struct {
 	// Source is the repository, the ref and the path to follow.
 	// +required
 	Source Source `json:"source"`
+
+	// ServiceAccountName is an account in the GitSync's namespace that is
+	// impersonated for every write to its objects. Required outside Mainstay's
+	// own namespace.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
 	// Interval is the time between two looks at the repository.
 	// +optional
@@ -180,8 +205,9 @@ type LocalRef struct {
 
 // Enforcement says how strictly objects are held.
 type Enforcement struct {
-	// Mode is Audit (permit and record), Warn (Audit, and tell the user) or
-	// Enforce (refuse, and revert what slips through).
+	// Mode is Observe (write nothing; judge and record), Audit (apply git,
+	// permit and record), Warn (Audit, and tell the user) or Enforce (refuse,
+	// and revert what slips through).
 	// +required
 	Mode Mode `json:"mode"`
 
@@ -189,6 +215,13 @@ type Enforcement struct {
 	// +optional
 	// +kubebuilder:default=RejectPeople
 	Undeclared Undeclared `json:"undeclared,omitempty"`
+
+	// Controllers says what becomes of a service account's write that touches
+	// declared fields: Refuse (default), or Correct, which puts git's values
+	// back and lets the rest of the write through.
+	// +optional
+	// +kubebuilder:default=Refuse
+	Controllers Controllers `json:"controllers,omitempty"`
 }
 
 // Policies are the policies of one GitSync.
@@ -275,9 +308,24 @@ type GitSyncStatus struct {
 	// +optional
 	// +kubebuilder:default={current:0,permitted:0,refused24h:0,reverted24h:0}
 	Drift DriftCounts `json:"drift,omitempty"`
+	// Suspended tells that enforcement is suspended, by whom and until when.
+	// +optional
+	Suspended *Suspended `json:"suspended,omitempty"`
 	// NextSync is when the repository is looked at again.
 	// +optional
 	NextSync *metav1.Time `json:"nextSync,omitempty"`
+}
+
+// Suspended is a suspension in force, as the annotation mainstay.dev/suspend
+// asked for it.
+type Suspended struct {
+	// By is who asked.
+	By string `json:"by"`
+	// Since and Until are its beginning and its end.
+	Since metav1.Time `json:"since"`
+	Until metav1.Time `json:"until"`
+	// Reason that was given.
+	Reason string `json:"reason"`
 }
 
 // ObjectCounts counts declared objects.

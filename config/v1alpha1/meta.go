@@ -16,6 +16,14 @@ const (
 	// RequestedAtAnnotation on a GitSync asks for a sync now: any new value.
 	RequestedAtAnnotation = "mainstay.dev/requested-at"
 
+	// SuspendAnnotation on a GitSync suspends its enforcement:
+	// "<duration> <reason>". It takes the verb suspend and ends by itself.
+	SuspendAnnotation = "mainstay.dev/suspend"
+
+	// ModeAnnotation on an object in git holds it as Audit, Warn or Enforce,
+	// whatever the mode of its GitSync is, unless that is Observe.
+	ModeAnnotation = "mainstay.dev/mode"
+
 	// FromLabel on a ChangePolicy names the GitSync from whose repository it
 	// comes. Mainstay alone writes such a ChangePolicy; its name is
 	// GitSyncPolicyPrefix and the GitSync's.

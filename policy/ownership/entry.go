@@ -20,7 +20,13 @@ type Sync struct {
 	Labels     map[string]string   `json:"labels,omitempty"`
 	Mode       v1alpha1.Mode       `json:"mode"`
 	Undeclared v1alpha1.Undeclared `json:"undeclared"`
-	Contact    string              `json:"contact,omitempty"`
+	// Controllers says what becomes of a service account's write to declared
+	// fields; empty counts as Refuse.
+	Controllers v1alpha1.Controllers `json:"controllers,omitempty"`
+	// ServiceAccount is the full user name that is impersonated for writes;
+	// empty for Mainstay's own.
+	ServiceAccount string `json:"serviceAccount,omitempty"`
+	Contact        string `json:"contact,omitempty"`
 	// URL is the repository, WebURL the template for links into it.
 	URL    string `json:"url"`
 	WebURL string `json:"webURL,omitempty"`
@@ -60,6 +66,9 @@ type Entry struct {
 	Attempted *Content `json:"attempted,omitempty"`
 	// Pruning: git no longer declares the object, and it is being deleted.
 	Pruning bool `json:"pruning,omitempty"`
+	// OwnMode is the object's own mode, by its annotation in git; empty for
+	// that of its GitSync.
+	OwnMode v1alpha1.Mode `json:"ownMode,omitempty"`
 }
 
 // Content is what one revision says of an object.

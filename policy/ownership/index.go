@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 )
 
@@ -23,6 +24,15 @@ type Record struct {
 	// AppliedSet and AttemptedSet are the parsed Fields of the contents; nil
 	// where there is none.
 	AppliedSet, AttemptedSet *fieldset.Set
+}
+
+// Mode in which the object is held: its own where git gives it one, else that
+// of its GitSync. A GitSync that only observes observes all of its objects.
+func (r *Record) Mode() v1alpha1.Mode {
+	if r.OwnMode != "" && r.Sync.Mode != v1alpha1.ModeObserve {
+		return r.OwnMode
+	}
+	return r.Sync.Mode
 }
 
 // Index finds the record of an object. It is safe for concurrent use.

@@ -23,7 +23,7 @@ import (
 // What policies permit stays.
 func (g *guard) reclaim(ctx context.Context, record *ownership.Record, live *fastjson.Value, fields []policy.Field, s seen) error {
 	st := g.standing(ctx, record, live, fields)
-	if record.Sync.Mode != v1alpha1.ModeEnforce {
+	if record.Mode() != v1alpha1.ModeEnforce {
 		return nil
 	}
 	body, err := desired(record.Applied, carriedOf(st.permitted))

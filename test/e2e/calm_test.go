@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
 // zoo are kinds whose live form differs from what was applied although nobody
@@ -117,7 +119,7 @@ func calm(t *testing.T) time.Duration {
 	t.Helper()
 	if text := os.Getenv("MAINSTAY_CALM"); text != "" {
 		d, err := time.ParseDuration(text)
-		must(t, err)
+		world.Must(t, err)
 		return d
 	}
 	return time.Minute
@@ -126,16 +128,16 @@ func calm(t *testing.T) time.Duration {
 func TestNothingIsRevertedWhereNobodyChangesAnything(t *testing.T) {
 	const ns = "zoo"
 	app(t, ns, "zoo.yaml", zoo, "hpa.yaml", autoscaler)
-	await(t, "the autoscaler has scaled", func() (bool, string) {
+	shared.Await(t, "the autoscaler has scaled", func() (bool, string) {
 		d := web(t, ns)
 		return *d.Spec.Replicas == 4, d.ResourceVersion
 	})
-	before := shared.gitSync(t).Status.Drift.Reverted24h
+	before := shared.GitSync(t).Status.Drift.Reverted24h
 	marks := versions(t, ns)
 	end := time.Now().Add(calm(t))
 	for time.Now().Before(end) {
-		if now := shared.gitSync(t).Status.Drift.Reverted24h; now != before {
-			t.Fatalf("%d reverts\n%s", now-before, shared.log())
+		if now := shared.GitSync(t).Status.Drift.Reverted24h; now != before {
+			t.Fatalf("%d reverts\n%s", now-before, shared.Log())
 		}
 		time.Sleep(time.Second) // the passing of time is what is tested
 	}
@@ -147,9 +149,9 @@ func TestNothingIsRevertedWhereNobodyChangesAnything(t *testing.T) {
 // versions of objects that no controller writes to.
 func versions(t *testing.T, ns string) string {
 	t.Helper()
-	out, err := shared.kubectl(t, "admin", "", "-n", ns, "get", "services,secrets,networkpolicies,rolebindings,gadgets."+ns+".example.org",
+	out, err := shared.Kubectl(t, "admin", "", "-n", ns, "get", "services,secrets,networkpolicies,rolebindings,gadgets."+ns+".example.org",
 		"-o", `jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion}{"\n"}{end}`)
-	must(t, err)
+	world.Must(t, err)
 	return out
 }
 
@@ -158,7 +160,7 @@ func TestKilledInTheMiddleOfASyncItConverges(t *testing.T) {
 	app(t, ns)
 	mine := &corev1.ConfigMap{}
 	mine.Namespace, mine.Name, mine.Data = ns, "mine", map[string]string{"whose": "alice's"}
-	must(t, shared.client.Create(t.Context(), mine))
+	world.Must(t, shared.Client.Create(t.Context(), mine))
 
 	objects := func(value string, n int) string {
 		var b strings.Builder
@@ -168,14 +170,14 @@ func TestKilledInTheMiddleOfASyncItConverges(t *testing.T) {
 		return b.String()
 	}
 	for round, value := range []string{"one", "two", "three"} {
-		shared.push(t, map[string]string{ns + "/many.yaml": objects(value, count-round)})
+		shared.Push(t, map[string]string{ns + "/many.yaml": objects(value, count-round)})
 		// Any moment will do: after the poll, during dry-run, apply or prune.
 		time.Sleep(time.Second + rand.N(1500*time.Millisecond)) //nolint:gosec // a moment, not a secret
-		must(t, shared.controller(t).Stop(t.Context(), 0))
-		shared.restart(t)
-		shared.applied(t)
+		world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
+		shared.Restart(t)
+		shared.Applied(t)
 		list := new(corev1.ConfigMapList)
-		must(t, shared.client.List(t.Context(), list, client.InNamespace(ns), client.HasLabels{"mainstay.dev/sync"}))
+		world.Must(t, shared.Client.List(t.Context(), list, client.InNamespace(ns), client.HasLabels{"mainstay.dev/sync"}))
 		if len(list.Items) != count-round {
 			t.Errorf("round %d: %d objects, want %d", round, len(list.Items), count-round)
 		}
@@ -185,14 +187,14 @@ func TestKilledInTheMiddleOfASyncItConverges(t *testing.T) {
 			}
 		}
 	}
-	shared.pushed(t, map[string]string{ns + "/many.yaml": ""})
+	shared.Pushed(t, map[string]string{ns + "/many.yaml": ""})
 	list := new(corev1.ConfigMapList)
-	must(t, shared.client.List(t.Context(), list, client.InNamespace(ns), client.HasLabels{"mainstay.dev/sync"}))
+	world.Must(t, shared.Client.List(t.Context(), list, client.InNamespace(ns), client.HasLabels{"mainstay.dev/sync"}))
 	if len(list.Items) != 0 {
 		t.Errorf("%d objects were orphaned", len(list.Items))
 	}
 	after := new(corev1.ConfigMap)
-	must(t, shared.client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "mine"}, after))
+	world.Must(t, shared.Client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "mine"}, after))
 	if after.ResourceVersion != mine.ResourceVersion {
 		t.Error("what nobody declared was touched")
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
 const exception = `package tier
@@ -26,7 +27,7 @@ exception contains {"reason": "alice marks what she looks at", "paths": ["metada
 
 func condition(t *testing.T, name string) *metav1.Condition {
 	t.Helper()
-	if c := meta.FindStatusCondition(shared.gitSync(t).Status.Conditions, name); c != nil {
+	if c := meta.FindStatusCondition(shared.GitSync(t).Status.Conditions, name); c != nil {
 		return c
 	}
 	return &metav1.Condition{}
@@ -36,13 +37,13 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 	const ns = "excepted"
 	app(t, ns)
 	label := func(user, value string) (string, error) {
-		return shared.kubectl(t, user, "", "-n", ns, "label", "deployment", "web", "--overwrite", "tier="+value)
+		return shared.Kubectl(t, user, "", "-n", ns, "label", "deployment", "web", "--overwrite", "tier="+value)
 	}
 	if out, err := label("alice", "one"); err == nil {
 		t.Fatalf("permitted before there is an exception: %s", out)
 	}
-	shared.pushed(t, map[string]string{"policies/tier/tier.rego": exception})
-	await(t, "alice may set the label", func() (bool, string) {
+	shared.Pushed(t, map[string]string{"policies/tier/tier.rego": exception})
+	shared.Await(t, "alice may set the label", func() (bool, string) {
 		out, err := label("alice", "one")
 		return err == nil, out
 	})
@@ -50,16 +51,16 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 		t.Errorf("bob may, too: %s", out)
 	}
 	// A commit that has nothing to do with it, and a restart, keep the label.
-	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
-	must(t, shared.controller(t).Stop(t.Context(), 0))
-	shared.restart(t)
-	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
+	shared.Restart(t)
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
 	if got := web(t, ns).Labels["tier"]; got != "one" {
 		t.Errorf("tier = %q, want one", got)
 	}
 
 	t.Run("a policy that does not compile changes nothing, and keeps no commit from being applied", func(t *testing.T) {
-		shared.pushed(t, map[string]string{
+		shared.Pushed(t, map[string]string{
 			"policies/tier/tier.rego": strings.ReplaceAll(exception, "lib.by_user", "lib.by_usr"),
 			ns + "/web.yaml":          strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.30"),
 		})
@@ -75,8 +76,8 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 		}
 	})
 	t.Run("what the exception permitted goes with it", func(t *testing.T) {
-		shared.pushed(t, map[string]string{"policies/tier": ""})
-		await(t, "the label is gone", func() (bool, string) {
+		shared.Pushed(t, map[string]string{"policies/tier": ""})
+		shared.Await(t, "the label is gone", func() (bool, string) {
 			got, ok := web(t, ns).Labels["tier"]
 			return !ok, got
 		})
@@ -86,28 +87,28 @@ func TestAnExceptionComesAndGoesWithGit(t *testing.T) {
 func TestExceptionsInTheGitSync(t *testing.T) {
 	const ns = "declarative"
 	app(t, ns)
-	gs := shared.gitSync(t)
+	gs := shared.GitSync(t)
 	before := gs.DeepCopy()
 	gs.Spec.Policies.Exceptions = []v1alpha1.Exception{{
 		Kinds: []string{"Deployment"}, Names: []string{"we*"}, Users: []string{"alice"},
 		Paths: []string{"metadata.annotations[\"example.org/note\"]"}, Reason: "alice writes notes",
 	}}
-	must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
+	world.Must(t, shared.Client.Patch(t.Context(), gs, client.MergeFrom(before)))
 	annotate := func(user string) (string, error) {
-		return shared.kubectl(t, user, "", "-n", ns, "annotate", "deployment", "web", "--overwrite", "example.org/note="+user)
+		return shared.Kubectl(t, user, "", "-n", ns, "annotate", "deployment", "web", "--overwrite", "example.org/note="+user)
 	}
-	await(t, "alice may write a note", func() (bool, string) {
+	shared.Await(t, "alice may write a note", func() (bool, string) {
 		out, err := annotate("alice")
 		return err == nil, out
 	})
 	if out, err := annotate("bob"); err == nil {
 		t.Errorf("bob may, too: %s", out)
 	}
-	gs = shared.gitSync(t)
+	gs = shared.GitSync(t)
 	before = gs.DeepCopy()
 	gs.Spec.Policies.Exceptions = nil
-	must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
-	await(t, "the note is gone", func() (bool, string) {
+	world.Must(t, shared.Client.Patch(t.Context(), gs, client.MergeFrom(before)))
+	shared.Await(t, "the note is gone", func() (bool, string) {
 		got, ok := web(t, ns).Annotations["example.org/note"]
 		return !ok, got
 	})
@@ -118,19 +119,19 @@ func TestModes(t *testing.T) {
 	app(t, ns)
 	set := func(mode v1alpha1.Mode) {
 		t.Helper()
-		gs := shared.gitSync(t)
+		gs := shared.GitSync(t)
 		before := gs.DeepCopy()
 		gs.Spec.Enforcement.Mode = mode
-		must(t, shared.client.Patch(t.Context(), gs, client.MergeFrom(before)))
-		await(t, fmt.Sprintf("mode %s is seen", mode), func() (bool, string) {
-			gs := shared.gitSync(t)
+		world.Must(t, shared.Client.Patch(t.Context(), gs, client.MergeFrom(before)))
+		shared.Await(t, fmt.Sprintf("mode %s is seen", mode), func() (bool, string) {
+			gs := shared.GitSync(t)
 			c := meta.FindStatusCondition(gs.Status.Conditions, v1alpha1.ConditionEnforcing)
 			return c != nil && c.ObservedGeneration == gs.Generation &&
 				(mode == v1alpha1.ModeEnforce) == (c.Status == metav1.ConditionTrue), fmt.Sprint(c)
 		})
 	}
 	scale := func(replicas string) (string, error) {
-		return shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas="+replicas)
+		return shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas="+replicas)
 	}
 	set(v1alpha1.ModeWarn)
 	out, err := scale("3")
@@ -142,7 +143,7 @@ func TestModes(t *testing.T) {
 		t.Errorf("Audit: kubectl said %q, %v", out, err)
 	}
 	set(v1alpha1.ModeEnforce)
-	await(t, "git's replicas are back", func() (bool, string) {
+	shared.Await(t, "git's replicas are back", func() (bool, string) {
 		n := *web(t, ns).Spec.Replicas
 		return n == 2, fmt.Sprint(n)
 	})
@@ -165,26 +166,26 @@ deny contains {"reason": "no restarts on Mondays", "next": "wait for Tuesday"} i
 }
 `}},
 	}
-	must(t, shared.client.Create(t.Context(), cp))
+	world.Must(t, shared.Client.Create(t.Context(), cp))
 	restart := func() (string, error) {
-		return shared.kubectl(t, "alice", "", "-n", ns, "rollout", "restart", "deployment/web")
+		return shared.Kubectl(t, "alice", "", "-n", ns, "rollout", "restart", "deployment/web")
 	}
 	ready := func(status metav1.ConditionStatus) func() (bool, string) {
 		return func() (bool, string) {
-			must(t, shared.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
+			world.Must(t, shared.Client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
 			c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
 			return c != nil && c.Status == status && c.ObservedGeneration == cp.Generation, fmt.Sprint(c)
 		}
 	}
-	await(t, "it is loaded", ready(metav1.ConditionTrue))
+	shared.Await(t, "it is loaded", ready(metav1.ConditionTrue))
 	out, err := restart()
 	if err == nil || !strings.Contains(out, "no restarts on Mondays") || !strings.Contains(out, "wait for Tuesday") {
 		t.Errorf("a restart: kubectl said %q, want the policy's refusal", out)
 	}
 	t.Run("one that does not compile changes nothing", func(t *testing.T) {
 		cp.Spec.Modules = map[string]string{"freeze.rego": "package freeze\n\ndeny contains {\"reason\": \"x\"} if {\n\thttp.send({})\n}\n"}
-		must(t, shared.client.Update(t.Context(), cp))
-		await(t, "its status says so", ready(metav1.ConditionFalse))
+		world.Must(t, shared.Client.Update(t.Context(), cp))
+		shared.Await(t, "its status says so", ready(metav1.ConditionFalse))
 		c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
 		if !strings.Contains(c.Message, "freeze.rego:4:") || !strings.Contains(c.Message, "http.send") {
 			t.Errorf("message %q, want file:line:col and the built-in", c.Message)
@@ -193,8 +194,8 @@ deny contains {"reason": "no restarts on Mondays", "next": "wait for Tuesday"} i
 			t.Errorf("the last good set is not in force: %s", out)
 		}
 	})
-	must(t, shared.client.Delete(t.Context(), cp))
-	await(t, "restarts are permitted again", func() (bool, string) {
+	world.Must(t, shared.Client.Delete(t.Context(), cp))
+	shared.Await(t, "restarts are permitted again", func() (bool, string) {
 		out, err := restart()
 		return err == nil, out
 	})

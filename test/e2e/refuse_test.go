@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
 const held = `apiVersion: apps/v1
@@ -41,10 +42,10 @@ func app(t *testing.T, namespace string, more ...string) {
 	for i := 0; i+1 < len(more); i += 2 {
 		files[namespace+"/"+more[i]] = strings.ReplaceAll(more[i+1], "NS", namespace)
 	}
-	shared.pushed(t, files)
+	shared.Pushed(t, files)
 	t.Cleanup(func() {
 		if !t.Failed() {
-			shared.pushed(t, map[string]string{namespace: ""})
+			shared.Pushed(t, map[string]string{namespace: ""})
 		}
 	})
 }
@@ -53,7 +54,7 @@ func app(t *testing.T, namespace string, more ...string) {
 func web(t *testing.T, namespace string) *appsv1.Deployment {
 	t.Helper()
 	d := new(appsv1.Deployment)
-	must(t, shared.client.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "web"}, d))
+	world.Must(t, shared.Client.Get(t.Context(), types.NamespacedName{Namespace: namespace, Name: "web"}, d))
 	return d
 }
 
@@ -62,8 +63,8 @@ func TestAliceIsRefused(t *testing.T) {
 	app(t, ns)
 	before := web(t, ns)
 	manifest := strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")
-	live, err := shared.kubectl(t, "alice", "", "-n", ns, "get", "deployment", "web", "-o", "yaml")
-	must(t, err)
+	live, err := shared.Kubectl(t, "alice", "", "-n", ns, "get", "deployment", "web", "-o", "yaml")
+	world.Must(t, err)
 	changed := strings.ReplaceAll(live, "nginx:1.27", "nginx:1.28")
 
 	// A namespace is held itself and holds others: two entries refuse its
@@ -105,7 +106,7 @@ func TestAliceIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KUBE_EDITOR", `sed -i s/replicas:\ 2/replicas:\ 5/`)
 			args := append([]string{"-n", ns}, fields(tt.args)...)
-			out, err := shared.kubectl(t, "alice", tt.stdin, args...)
+			out, err := shared.Kubectl(t, "alice", tt.stdin, args...)
 			if err == nil {
 				t.Fatalf("permitted: %s", out)
 			}
@@ -128,7 +129,7 @@ func TestAliceIsRefused(t *testing.T) {
 		"a restart":                           {"", "rollout restart deployment/web"},
 	} {
 		t.Run("permitted: "+name, func(t *testing.T) {
-			if out, err := shared.kubectl(t, "alice", tt.stdin, append([]string{"-n", ns}, fields(tt.args)...)...); err != nil {
+			if out, err := shared.Kubectl(t, "alice", tt.stdin, append([]string{"-n", ns}, fields(tt.args)...)...); err != nil {
 				t.Errorf("refused: %s", out)
 			}
 		})
@@ -153,7 +154,7 @@ func TestAnUndeclaredObjectIsFree(t *testing.T) {
 		{"", "rollout restart deployment/mine"},
 		{"", "delete deployment mine"},
 	} {
-		if out, err := shared.kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
+		if out, err := shared.Kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
 			t.Errorf("%s: %s", step.args, out)
 		}
 	}
@@ -162,7 +163,7 @@ func TestAnUndeclaredObjectIsFree(t *testing.T) {
 func TestARestartStays(t *testing.T) {
 	const ns = "restart"
 	app(t, ns)
-	out, err := shared.kubectl(t, "alice", "", "-n", ns, "rollout", "restart", "deployment/web")
+	out, err := shared.Kubectl(t, "alice", "", "-n", ns, "rollout", "restart", "deployment/web")
 	if err != nil {
 		t.Fatal(out)
 	}
@@ -174,13 +175,13 @@ func TestARestartStays(t *testing.T) {
 		t.Fatal("kubectl rollout restart has set no annotation")
 	}
 	// It survives a commit that changes the object, and a restart of Mainstay.
-	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
 	if got := restarted(); got != at {
 		t.Errorf("after a commit restartedAt = %q, want %q", got, at)
 	}
-	must(t, shared.controller(t).Stop(t.Context(), 0))
-	shared.restart(t)
-	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
+	world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
+	shared.Restart(t)
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.29")})
 	d := web(t, ns)
 	if got := restarted(); got != at || d.Spec.Template.Spec.Containers[0].Image != "nginx:1.29" {
 		t.Errorf("after a restart of Mainstay restartedAt = %q, want %q; image %s", got, at, d.Spec.Template.Spec.Containers[0].Image)
@@ -190,12 +191,12 @@ func TestARestartStays(t *testing.T) {
 func TestTheDeploymentControllerWorks(t *testing.T) {
 	const ns = "rollout"
 	app(t, ns)
-	await(t, "the revision annotation and the status are there", func() (bool, string) {
+	shared.Await(t, "the revision annotation and the status are there", func() (bool, string) {
 		d := web(t, ns)
 		return d.Annotations["deployment.kubernetes.io/revision"] == "1" && d.Status.ObservedGeneration == d.Generation, d.ResourceVersion
 	})
-	shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
-	await(t, "the rollout has begun", func() (bool, string) {
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	shared.Await(t, "the rollout has begun", func() (bool, string) {
 		d := web(t, ns)
 		return d.Annotations["deployment.kubernetes.io/revision"] == "2", d.Annotations["deployment.kubernetes.io/revision"]
 	})
@@ -219,20 +220,20 @@ func TestAnAutoscalersReplicasSurvive(t *testing.T) {
 		d := web(t, ns)
 		return *d.Spec.Replicas == 4, d.ResourceVersion
 	}
-	await(t, "the autoscaler scales to its minimum", scaled)
+	shared.Await(t, "the autoscaler scales to its minimum", scaled)
 	next := func(image string) {
 		t.Helper()
-		shared.pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", image)})
+		shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", image)})
 		if d := web(t, ns); *d.Spec.Replicas != 4 || d.Spec.Template.Spec.Containers[0].Image != image {
 			t.Errorf("replicas %d, image %s; want 4 and %s", *d.Spec.Replicas, d.Spec.Template.Spec.Containers[0].Image, image)
 		}
 	}
 	next("nginx:1.28")
-	must(t, shared.controller(t).Stop(t.Context(), 0))
-	shared.restart(t)
+	world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
+	shared.Restart(t)
 	next("nginx:1.29")
 	// What the autoscaler may, alice may not.
-	out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=5")
+	out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=5")
 	if err == nil || !strings.Contains(out, "scale.mainstay.dev") {
 		t.Errorf("alice scaled: %s", out)
 	}
@@ -241,8 +242,8 @@ func TestAnAutoscalersReplicasSurvive(t *testing.T) {
 func TestAPushIsLiveWithinTwoSecondsAndARemovalPrunes(t *testing.T) {
 	const ns = "pushes"
 	app(t, ns)
-	shared.push(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
-	took := await(t, "the image is live", func() (bool, string) {
+	shared.Push(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	took := shared.Await(t, "the image is live", func() (bool, string) {
 		d := web(t, ns)
 		return d.Spec.Template.Spec.Containers[0].Image == "nginx:1.28", d.ResourceVersion
 	})
@@ -250,9 +251,9 @@ func TestAPushIsLiveWithinTwoSecondsAndARemovalPrunes(t *testing.T) {
 	if took > 5*time.Second { // two seconds on an idle machine
 		t.Errorf("live after %s", took)
 	}
-	shared.pushed(t, map[string]string{ns + "/web.yaml": ""})
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": ""})
 	d := new(appsv1.Deployment)
-	if err := shared.client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "web"}, d); !apierrors.IsNotFound(err) {
+	if err := shared.Client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "web"}, d); !apierrors.IsNotFound(err) {
 		t.Errorf("web was not pruned: %v", err)
 	}
 }
@@ -263,8 +264,8 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 	gap := func(t *testing.T, change func() error) {
 		t.Helper()
 		for range 50 {
-			_, err := shared.kubectl(t, "admin", "", "delete", "validatingwebhookconfiguration", "mainstay", "--ignore-not-found")
-			must(t, err)
+			_, err := shared.Kubectl(t, "admin", "", "delete", "validatingwebhookconfiguration", "mainstay", "--ignore-not-found")
+			world.Must(t, err)
 			if change() == nil {
 				return
 			}
@@ -273,23 +274,23 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 	}
 	t.Run("a deleted object comes back", func(t *testing.T) {
 		before := web(t, ns)
-		remove := func() error { return shared.client.Delete(t.Context(), before) }
+		remove := func() error { return shared.Client.Delete(t.Context(), before) }
 		// The configuration comes back so fast that kubectl is too slow.
 		off(t, remove)
-		await(t, "web is there again", func() (bool, string) {
+		shared.Await(t, "web is there again", func() (bool, string) {
 			d := new(appsv1.Deployment)
-			err := shared.client.Get(t.Context(), client.ObjectKeyFromObject(before), d)
+			err := shared.Client.Get(t.Context(), client.ObjectKeyFromObject(before), d)
 			return err == nil && d.UID != before.UID && d.DeletionTimestamp.IsZero(), ""
 		})
 	})
 	t.Run("an edit of the configuration is taken back", func(t *testing.T) {
 		patch := `-p=[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},{"op":"replace","path":"/webhooks/0/rules","value":[]}]`
-		out, err := shared.kubectl(t, "admin", "", "patch", "validatingwebhookconfiguration", "mainstay", "--type=json", patch)
+		out, err := shared.Kubectl(t, "admin", "", "patch", "validatingwebhookconfiguration", "mainstay", "--type=json", patch)
 		if err != nil {
 			t.Fatal(out)
 		}
-		took := await(t, "it fails closed again, for the declared resources", func() (bool, string) {
-			out, err := shared.kubectl(t, "admin", "", "get", "validatingwebhookconfiguration", "mainstay",
+		took := shared.Await(t, "it fails closed again, for the declared resources", func() (bool, string) {
+			out, err := shared.Kubectl(t, "admin", "", "get", "validatingwebhookconfiguration", "mainstay",
 				"-o", "jsonpath={.webhooks[0].failurePolicy} {.webhooks[0].rules[*].resources}")
 			return err == nil && strings.HasPrefix(out, "Fail ") && strings.Contains(out, "deployments"), out
 		})
@@ -297,8 +298,8 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 	})
 	t.Run("the configuration comes back", func(t *testing.T) {
 		gap(t, func() error { return nil })
-		await(t, "alice is refused again", func() (bool, string) {
-			out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
+		shared.Await(t, "alice is refused again", func() (bool, string) {
+			out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
 			return err != nil && strings.Contains(out, "denied"), out
 		})
 	})
@@ -308,28 +309,28 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 // is gone: the last of the ways out.
 func off(t *testing.T, change func() error) {
 	t.Helper()
-	must(t, shared.controller(t).Stop(t.Context(), 5*time.Second))
-	out, err := shared.kubectl(t, "admin", "", "delete", "validatingwebhookconfigurations", "-l", "app.kubernetes.io/name=mainstay")
+	world.Must(t, shared.Controller(t).Stop(t.Context(), 5*time.Second))
+	out, err := shared.Kubectl(t, "admin", "", "delete", "validatingwebhookconfigurations", "-l", "app.kubernetes.io/name=mainstay")
 	if err != nil {
 		t.Fatal(out)
 	}
-	await(t, "the change is made", func() (bool, string) {
+	shared.Await(t, "the change is made", func() (bool, string) {
 		err := change()
 		if err != nil {
 			return false, err.Error()
 		}
 		return true, ""
 	})
-	shared.restart(t)
+	shared.Restart(t)
 }
 
 func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
 	const ns = "down"
 	app(t, ns)
-	must(t, shared.controller(t).Stop(t.Context(), 0))
+	world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
 	t.Cleanup(func() {
 		if t.Failed() {
-			shared.restart(t)
+			shared.Restart(t)
 		}
 	})
 	for name, args := range map[string]string{
@@ -337,7 +338,7 @@ func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
 		"a label":   "label deployment web a=b",
 		"a removal": "delete deployment web",
 	} {
-		out, err := shared.kubectl(t, "alice", "", append([]string{"-n", ns}, fields(args)...)...)
+		out, err := shared.Kubectl(t, "alice", "", append([]string{"-n", ns}, fields(args)...)...)
 		if err == nil || !strings.Contains(out, `failed calling webhook "held.mainstay.dev"`) {
 			t.Errorf("%s of what git declares: kubectl said %q, want a refusal that names the webhook", name, out)
 		}
@@ -354,16 +355,16 @@ func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
 		{"", "create namespace down-too"},
 		{"", "delete namespace down-too --wait=false"},
 	} {
-		if out, err := shared.kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
+		if out, err := shared.Kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
 			t.Errorf("%s of what git does not declare: %s", step.args, out)
 		}
 	}
 	// Scaling fails open: autoscalers of what git does not declare have to work.
-	if out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9"); err != nil {
+	if out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9"); err != nil {
 		t.Errorf("scale: %s", out)
 	}
-	shared.restart(t)
-	await(t, "git's replicas are back", func() (bool, string) {
+	shared.Restart(t)
+	shared.Await(t, "git's replicas are back", func() (bool, string) {
 		d := web(t, ns)
 		return *d.Spec.Replicas == 2, d.ResourceVersion
 	})
@@ -372,35 +373,35 @@ func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
 func TestMainstayOffPermitsAndEnds(t *testing.T) {
 	const ns = "turned-off"
 	app(t, ns)
-	out, err := shared.kubectl(t, "admin", "", "-n", "mainstay-system", "create", "configmap", v1alpha1.OffConfigMap, "--from-literal=reason=INC-4711", "--from-literal=for=1h")
+	out, err := shared.Kubectl(t, "admin", "", "-n", "mainstay-system", "create", "configmap", v1alpha1.OffConfigMap, "--from-literal=reason=INC-4711", "--from-literal=for=1h")
 	if err != nil {
 		t.Fatal(out)
 	}
-	await(t, "alice may scale", func() (bool, string) {
-		out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9")
+	shared.Await(t, "alice may scale", func() (bool, string) {
+		out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9")
 		return err == nil, out
 	})
 	if n := *web(t, ns).Spec.Replicas; n != 9 {
 		t.Errorf("replicas = %d, want 9", n)
 	}
-	await(t, "the status says so", func() (bool, string) {
-		for _, c := range shared.gitSync(t).Status.Conditions {
+	shared.Await(t, "the status says so", func() (bool, string) {
+		for _, c := range shared.GitSync(t).Status.Conditions {
 			if c.Type == "Enforcing" {
 				return c.Status == metav1.ConditionFalse && strings.Contains(c.Message, "INC-4711"), c.Message
 			}
 		}
 		return false, ""
 	})
-	out, err = shared.kubectl(t, "admin", "", "-n", "mainstay-system", "delete", "configmap", v1alpha1.OffConfigMap)
+	out, err = shared.Kubectl(t, "admin", "", "-n", "mainstay-system", "delete", "configmap", v1alpha1.OffConfigMap)
 	if err != nil {
 		t.Fatal(out)
 	}
-	await(t, "git's replicas are back", func() (bool, string) {
+	shared.Await(t, "git's replicas are back", func() (bool, string) {
 		d := web(t, ns)
 		return *d.Spec.Replicas == 2, d.ResourceVersion
 	})
-	await(t, "alice is refused", func() (bool, string) {
-		out, err := shared.kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
+	shared.Await(t, "alice is refused", func() (bool, string) {
+		out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
 		return err != nil, out
 	})
 }
@@ -413,19 +414,19 @@ func TestMainstaysOwnRecordsAreProtected(t *testing.T) {
 		"what comes from git can't be edited elsewhere": `-n mainstay-system patch changepolicy gitsync-shop --type=merge -p={"spec":{"modules":{"x.rego":""}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := shared.kubectl(t, "admin", "", fields(args)...)
+			out, err := shared.Kubectl(t, "admin", "", fields(args)...)
 			if err == nil || !strings.Contains(out, "denied the request") {
 				t.Errorf("kubectl said %q, want a refusal", out)
 			}
 		})
 	}
 	var secrets corev1.SecretList
-	must(t, shared.client.List(t.Context(), &secrets, client.InNamespace("mainstay-system")))
+	world.Must(t, shared.Client.List(t.Context(), &secrets, client.InNamespace("mainstay-system")))
 	for _, s := range secrets.Items {
 		if s.Type != v1alpha1.SecretTypeInventory {
 			continue
 		}
-		if err := shared.client.Delete(t.Context(), &s); err == nil {
+		if err := shared.Client.Delete(t.Context(), &s); err == nil {
 			t.Errorf("chunk %s could be deleted", s.Name)
 		}
 	}
