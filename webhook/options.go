@@ -123,4 +123,13 @@ const (
 	EntryOwn     = "own"
 	EntryCreated = "created"
 	EntryScale   = "scale"
+	// EntryStatus judges what a write of status or finalize does to metadata.
+	EntryStatus = "status"
+	// EntryConnect judges the pod subresources that a deny rule asks for.
+	EntryConnect = "connect"
+	// EntryObserved judges for GitSyncs that only observe; their objects carry
+	// no label.
+	EntryObserved = "observed"
+	// EntryCorrect is the mutating one: it puts git's values back.
+	EntryCorrect = "correct"
 )
