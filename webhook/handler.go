@@ -71,6 +71,9 @@ func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
 			a = failed("Mainstay failed to judge this request; its log says why")
 		}
 	}()
+	if req.entry == EntryCorrect {
+		return h.correct(ctx, req)
+	}
 	if a, mine := h.protect(ctx, req); mine {
 		return a
 	}

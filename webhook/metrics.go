@@ -26,7 +26,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"entry", "outcome"}),
 		observers: map[string]map[string]prometheus.Observer{},
 	}
-	for _, entry := range []string{EntryHeld, EntryOwn, EntryCreated, EntryScale} {
+	for _, entry := range entries() {
 		m.observers[entry] = map[string]prometheus.Observer{}
 		for _, outcome := range []string{"permit", "refuse", "error"} {
 			m.observers[entry][outcome] = m.vec.WithLabelValues(entry, outcome)
@@ -38,6 +38,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// entries are all that a Handler serves.
+func entries() []string {
+	return []string{
+		EntryHeld, EntryOwn, EntryCreated, EntryScale, EntryStatus, EntryConnect, EntryObserved, EntryCorrect,
+	}
 }
 
 func (m *metrics) known(entry string) bool { return m.observers[entry] != nil }

@@ -78,8 +78,8 @@ const (
 	defaultTimeout = 3 * time.Second
 )
 
-// Handler serves POST /admit/<entry> for the entries held, own, created and
-// scale. It is safe for concurrent use.
+// Handler serves POST /admit/<entry> for the entries below. It is safe for
+// concurrent use.
 type Handler struct {
 	options Options
 	metrics *metrics
