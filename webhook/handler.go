@@ -91,7 +91,7 @@ func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
 	if req.passesDeletion(differences) {
 		return permitted()
 	}
-	if req.username() == h.options.SyncAccount && (len(change.Fields) > 0 || req.operation == policy.Delete) && h.awaitContent(ctx, req) {
+	if h.writes(req, record.Sync) && (len(change.Fields) > 0 || req.operation == policy.Delete) && h.awaitContent(ctx, req) {
 		return permitted()
 	}
 	decision := h.decide(ctx, req, change, differences)
@@ -120,7 +120,7 @@ func (h *Handler) owner(ctx context.Context, req *request) (*ownership.Record, a
 		return record, answer{}
 	}
 	sync, claimed := h.claimed(req)
-	if !claimed || h.letsGo(req) {
+	if !claimed || h.letsGo(req, sync) {
 		return nil, permitted()
 	}
 	// A label that fits, and no record: this replica may be behind.
@@ -147,18 +147,32 @@ func (h *Handler) claimed(req *request) (*ownership.Sync, bool) {
 		return nil, false
 	}
 	name := label[:strings.LastIndexByte(label, '.')]
+	var found *ownership.Sync
 	for _, sync := range h.options.Index.Syncs() {
-		if sync.Name == name {
-			return sync, true
+		// The label has the name alone. A GitSync elsewhere declares objects of
+		// its own namespace only; of two that may, the stricter one counts.
+		if sync.Name != name || sync.Namespace != h.options.Namespace && sync.Namespace != req.id.Namespace {
+			continue
+		}
+		if found == nil || found.Mode != v1alpha1.ModeEnforce {
+			found = sync
 		}
 	}
-	return nil, false
+	return found, found != nil
 }
 
-// letsGo tells that Mainstay itself takes its label off an object that it no
+// writes tells that a request comes from the account that writes a GitSync's
+// objects: Mainstay's own, or the one that is impersonated for it. That alone
+// never permits a write: the content does.
+func (h *Handler) writes(req *request, sync *ownership.Sync) bool {
+	name := req.username()
+	return name == h.options.SyncAccount || name != "" && name == sync.ServiceAccount
+}
+
+// letsGo tells that Mainstay itself, or the GitSync's account, takes its label off an object that it no
 // longer declares, and changes nothing else.
-func (h *Handler) letsGo(req *request) bool {
-	if req.username() != h.options.SyncAccount || req.operation != policy.Update {
+func (h *Handler) letsGo(req *request, sync *ownership.Sync) bool {
+	if !h.writes(req, sync) || req.operation != policy.Update {
 		return false
 	}
 	for _, d := range fieldset.Compare(req.oldObject, req.object, nil, nil) {
@@ -172,7 +186,7 @@ func (h *Handler) letsGo(req *request) bool {
 // early answers what needs no look at the fields.
 func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	switch {
-	case req.dryRun && req.username() == h.options.SyncAccount:
+	case req.dryRun && h.writes(req, record.Sync):
 		return permitted(), true // it changes nothing: the loop plans with it
 	case req.entry != EntryScale && req.kind.Version != record.Version:
 		if record.Mode() != v1alpha1.ModeEnforce || h.off() {
@@ -187,8 +201,8 @@ func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	return answer{}, false
 }
 
-// awaitContent waits a moment until a write of Mainstay's own account is what
-// git says: this replica may know the newest content later than the leader. A
+// awaitContent waits a moment until a write of the account that applies git is
+// what git says: this replica may know the newest content later than the leader. A
 // write that never is gets judged like anyone's, since an account can be
 // impersonated: the content is what is trusted.
 func (h *Handler) awaitContent(ctx context.Context, req *request) bool {

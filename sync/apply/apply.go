@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
@@ -45,15 +46,27 @@ func New(o Options) (*Applier, error) {
 	return &Applier{o.Client}, nil
 }
 
-// Target is where an object is in the API.
+// Target is where an object is in the API, and in whose name it is written.
 type Target struct {
 	Resource        schema.GroupVersionResource
 	Namespace, Name string
+	// As is the full name of the user that is impersonated for writes and
+	// dry-runs; empty: Mainstay's own account. Reads are always Mainstay's own.
+	As string
 }
 
-// TargetOf an entry.
-func TargetOf(e *ownership.Entry) Target {
-	return Target{Resource: e.GVR(), Namespace: e.Namespace, Name: e.Name}
+// TargetOf an entry of a GitSync.
+func TargetOf(sync *ownership.Sync, e *ownership.Entry) Target {
+	return Target{Resource: e.GVR(), Namespace: e.Namespace, Name: e.Name, As: sync.ServiceAccount}
+}
+
+// by has a request sent in the target's name. The API server adds the groups
+// of a service account.
+func (t Target) by(request *rest.Request) *rest.Request {
+	if t.As == "" {
+		return request
+	}
+	return request.SetHeader(transport.ImpersonateUserHeader, t.As)
 }
 
 func (t Target) path() string {
@@ -85,7 +98,7 @@ func (a *Applier) Apply(ctx context.Context, t Target, desired []byte, w Write) 
 			return nil, err
 		}
 	}
-	request := a.client.Patch(types.ApplyPatchType).AbsPath(t.path()).
+	request := t.by(a.client.Patch(types.ApplyPatchType)).AbsPath(t.path()).
 		Param("fieldManager", v1alpha1.FieldManager).
 		Param("force", "true").
 		Body(escapeControls(desired))
@@ -121,7 +134,7 @@ func (a *Applier) Delete(ctx context.Context, t Target, uid types.UID) error {
 	if err != nil {
 		return fmt.Errorf("encode delete options: %w", err)
 	}
-	raw, err := a.client.Delete().AbsPath(t.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
+	raw, err := t.by(a.client.Delete()).AbsPath(t.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
 	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
@@ -140,7 +153,7 @@ func (a *Applier) Restore(ctx context.Context, t Target, live []byte, fields []U
 	if err != nil {
 		return err
 	}
-	raw, err := a.client.Patch(types.JSONPatchType).AbsPath(t.path()).
+	raw, err := t.by(a.client.Patch(types.JSONPatchType)).AbsPath(t.path()).
 		Param("fieldManager", v1alpha1.FieldManager).
 		Body(patch).Do(ctx).Raw()
 	err = explain(raw, err)
@@ -160,7 +173,7 @@ func (a *Applier) Restore(ctx context.Context, t Target, live []byte, fields []U
 // held. An object that is gone is not an error.
 func (a *Applier) Unlabel(ctx context.Context, t Target) error {
 	patch := []byte(`{"metadata":{"labels":{"` + v1alpha1.SyncLabel + `":null}}}`)
-	raw, err := a.client.Patch(types.MergePatchType).AbsPath(t.path()).
+	raw, err := t.by(a.client.Patch(types.MergePatchType)).AbsPath(t.path()).
 		Param("fieldManager", v1alpha1.FieldManager).
 		Body(patch).Do(ctx).Raw()
 	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {

@@ -481,7 +481,7 @@ func TestErrorsAreTheAPIServersOwn(t *testing.T) {
 }
 
 func TestTargetOfAnEntry(t *testing.T) {
-	got := apply.TargetOf(&ownership.Entry{
+	got := apply.TargetOf(new(ownership.Sync), &ownership.Entry{
 		ID: ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}, Version: "v1", Resource: "deployments",
 	})
 	want := apply.Target{Resource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, Namespace: "shop", Name: "web"}
@@ -493,5 +493,40 @@ func TestTargetOfAnEntry(t *testing.T) {
 func TestNewWantsAClient(t *testing.T) {
 	if _, err := apply.New(apply.Options{}); err == nil || !strings.Contains(err.Error(), "Client is required") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestWritesAreMadeInTheNameOfTheTarget(t *testing.T) {
+	s := newStage(t)
+	mine := s.target("", "configmaps", "settings")
+	const settings = `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"key": "git"}}`
+	s.apply(mine, settings)
+	tenant := mine
+	tenant.As = "system:serviceaccount:" + s.namespace + ":deployer"
+	live, err := s.applier.Get(t.Context(), tenant)
+	if err != nil {
+		t.Fatalf("reading is Mainstay's own: %v", err)
+	}
+	for name, write := range map[string]func() error{
+		"a dry-run": func() error {
+			_, err := s.applier.Apply(t.Context(), tenant, []byte(settings), apply.Write{DryRun: true})
+			return err
+		},
+		"an apply": func() error {
+			_, err := s.applier.Apply(t.Context(), tenant, []byte(settings), apply.Write{})
+			return err
+		},
+		"a deletion": func() error { return s.applier.Delete(t.Context(), tenant, "") },
+		"a restore": func() error {
+			return s.applier.Restore(t.Context(), tenant, live, []apply.Undeclared{undeclared(t, "data.key", "")})
+		},
+		"letting go": func() error { return s.applier.Unlabel(t.Context(), tenant) },
+	} {
+		if err := write(); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `User "`+tenant.As+`" cannot `) {
+			t.Errorf("%s: %v, want it to be refused to the account", name, err)
+		}
+	}
+	if got := at(t, s.get(mine), "data.key"); got != `"git"` {
+		t.Errorf("key = %s", got)
 	}
 }

@@ -4,6 +4,7 @@
 package loop
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -49,6 +50,8 @@ type planned struct {
 	carry []carried
 	// version of the live object that was judged; empty if there was none.
 	version string
+	// ownMode by the annotation of the new content.
+	ownMode v1alpha1.Mode
 }
 
 // stage is a part of an attempt: what has to exist first, then the rest.
@@ -98,11 +101,11 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	}
 	a.sync = ownership.Sync{
 		Namespace: gs.Namespace, Name: gs.Name, Labels: gs.Labels,
-		Mode: gs.Spec.Enforcement.Mode, Undeclared: gs.Spec.Enforcement.Undeclared, Contact: gs.Spec.Contact,
-		URL: gs.Spec.Source.URL, WebURL: gs.Spec.Source.WebURL,
-	}
-	if a.sync.Undeclared == "" {
-		a.sync.Undeclared = v1alpha1.UndeclaredRejectPeople
+		Mode: gs.Spec.Enforcement.Mode, Contact: gs.Spec.Contact,
+		Undeclared:     cmp.Or(gs.Spec.Enforcement.Undeclared, v1alpha1.UndeclaredRejectPeople),
+		Controllers:    cmp.Or(gs.Spec.Enforcement.Controllers, v1alpha1.ControllersRefuse),
+		ServiceAccount: serviceAccount(gs),
+		URL:            gs.Spec.Source.URL, WebURL: gs.Spec.Source.WebURL,
 	}
 	if known, ok := l.Index.Sync(key); ok {
 		a.sync.Applied, a.sync.AppliedSpec, a.sync.Generation = known.Applied, known.AppliedSpec, known.Generation
@@ -131,6 +134,15 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	return a, nil
 }
 
+// serviceAccount is the full user name that writes a GitSync's objects; empty
+// for Mainstay's own.
+func serviceAccount(gs *v1alpha1.GitSync) string {
+	if gs.Spec.ServiceAccountName == "" {
+		return ""
+	}
+	return "system:serviceaccount:" + gs.Namespace + ":" + gs.Spec.ServiceAccountName
+}
+
 // add puts one rendered object into the attempt.
 func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) error {
 	resource, err := kinds.resource(o)
@@ -156,10 +168,11 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 		Revision: a.revision, File: o.File, Line: o.Line,
 		Digest: hex.EncodeToString(sum[:]), Desired: desired,
 	}
+	ownMode := v1alpha1.Mode(o.GetAnnotations()[v1alpha1.ModeAnnotation]) // render knows that it is one
 	old := a.before[o.ID]
 	if old != nil && !old.Pruning && old.Applied != nil && old.Attempted == nil &&
 		old.Applied.Digest == content.Digest && old.Version == o.GroupVersionKind().Version {
-		if old.Applied.File == o.File && old.Applied.Line == o.Line && old.Applied.Text == o.Text() {
+		if old.Applied.File == o.File && old.Applied.Line == o.Line && old.Applied.Text == o.Text() && old.OwnMode == ownMode {
 			a.entries[o.ID] = old
 			return nil
 		}
@@ -168,19 +181,20 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 		moved := *old.Applied
 		moved.File, moved.Line, moved.Lines, moved.Text = o.File, o.Line, o.Lines(), o.Text()
 		entry := *old
-		entry.Applied = &moved
+		entry.Applied, entry.OwnMode = &moved, ownMode
 		a.entries[o.ID] = &entry
 		return nil
 	}
 	content.Lines, content.Text = o.Lines(), o.Text()
 	entry := &ownership.Entry{
-		ID: o.ID, Version: o.GroupVersionKind().Version, Resource: resource, Attempted: content,
+		ID: o.ID, Version: o.GroupVersionKind().Version, Resource: resource, Attempted: content, OwnMode: ownMode,
 	}
-	if old != nil && old.Version == entry.Version {
-		entry.Applied = old.Applied
+	if old != nil && old.Version == entry.Version && old.Applied != nil {
+		// How strictly it is held is part of what is applied.
+		entry.Applied, entry.OwnMode = old.Applied, old.OwnMode
 	}
 	a.entries[o.ID] = entry
-	a.planned[o.ID] = &planned{}
+	a.planned[o.ID] = &planned{ownMode: ownMode}
 	return nil
 }
 
@@ -333,4 +347,5 @@ func limited(reason string, problems []error) error {
 	return &failure{reason, errors.Join(problems...)}
 }
 
-func targetOf(e *ownership.Entry) apply.Target { return apply.TargetOf(e) }
+// target of an entry, in the name of the GitSync's account.
+func (a *attempt) target(e *ownership.Entry) apply.Target { return apply.TargetOf(&a.sync, e) }

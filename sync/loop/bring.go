@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/valyala/fastjson"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -39,7 +41,7 @@ func (l *Loop) plan(ctx context.Context, a *attempt, s stage) error {
 // planOne dry-runs one object: the answer is its baseline. Where the object
 // exists, what may differ is found, to be carried rather than overwritten.
 func (l *Loop) planOne(ctx context.Context, a *attempt, e *ownership.Entry, p *planned) (*ownership.Entry, error) {
-	answer, err := l.Applier.Apply(ctx, targetOf(e), e.Attempted.Desired, apply.Write{DryRun: true})
+	answer, err := l.Applier.Apply(ctx, a.target(e), e.Attempted.Desired, apply.Write{DryRun: true})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func (l *Loop) planOne(ctx context.Context, a *attempt, e *ownership.Entry, p *p
 	if answer.ResourceVersion == "" {
 		return next, nil // it does not exist yet
 	}
-	live, err := l.Applier.Get(ctx, targetOf(e))
+	live, err := l.Applier.Get(ctx, a.target(e))
 	if apierrors.IsNotFound(err) {
 		return next, nil
 	}
@@ -196,7 +198,7 @@ func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *
 		if err != nil {
 			return nil, err
 		}
-		answer, err := l.Applier.Apply(ctx, targetOf(e), body, apply.Write{ResourceVersion: p.version})
+		answer, err := l.Applier.Apply(ctx, a.target(e), body, apply.Write{ResourceVersion: p.version})
 		switch {
 		case err == nil:
 			if len(p.carry) == 0 {
@@ -205,7 +207,7 @@ func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *
 				}
 			}
 			next := *e
-			next.Applied, next.Attempted = e.Attempted, nil
+			next.Applied, next.Attempted, next.OwnMode = e.Attempted, nil, p.ownMode
 			return &next, nil
 		case (apierrors.IsConflict(err) || apierrors.IsNotFound(err) && p.version != "") && try < conflictRetries:
 			if e, err = l.planOne(ctx, a, e, p); err != nil {
@@ -262,7 +264,24 @@ func objectFailure(e *ownership.Entry, err error) error {
 		}
 		return &failure{"KindNotInstalled", fmt.Errorf("%s: %w: its kind is not installed yet", at, err)}
 	}
+	if as := account(err); as != "" {
+		return &failure{"AccessDenied", fmt.Errorf("%s: %w: bind a role to %s that allows it", at, err, as)}
+	}
 	return fmt.Errorf("%s: %w", at, err)
+}
+
+// account is whom RBAC refused, as the API server says it; empty where it was
+// something else that refused.
+func account(err error) string {
+	if !apierrors.IsForbidden(err) {
+		return ""
+	}
+	_, rest, found := strings.Cut(err.Error(), `User "`)
+	name, verb, quoted := strings.Cut(rest, `" cannot `)
+	if !found || !quoted || verb == "" || strings.ContainsAny(name, "\" \n") {
+		return ""
+	}
+	return name
 }
 
 // persist writes the attempt's entries to the cluster, and to the Index.
@@ -301,7 +320,7 @@ func (l *Loop) established(ctx context.Context, a *attempt) error {
 			continue
 		}
 		err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-			raw, err := l.Applier.Get(ctx, targetOf(e))
+			raw, err := l.Applier.Get(ctx, a.target(e))
 			if err != nil {
 				return false, err
 			}
@@ -359,7 +378,7 @@ func (l *Loop) prune(ctx context.Context, a *attempt) error {
 				continue
 			}
 			group.Go(func() error {
-				gone[i], failures[i] = l.pruneOne(ctx, a.entries[id])
+				gone[i], failures[i] = l.pruneOne(ctx, a, a.entries[id])
 				return nil
 			})
 		}
@@ -384,12 +403,22 @@ func (l *Loop) prune(ctx context.Context, a *attempt) error {
 }
 
 // pruneOne deletes an object and tells whether it is gone; finalizers may keep
-// it for a while.
-func (l *Loop) pruneOne(ctx context.Context, e *ownership.Entry) (bool, error) {
-	if err := l.Applier.Delete(ctx, targetOf(e), types.UID("")); err != nil {
+// it for a while. One that was never known to be applied goes only if it has
+// our label: else we never wrote it.
+func (l *Loop) pruneOne(ctx context.Context, a *attempt, e *ownership.Entry) (bool, error) {
+	if e.Applied == nil {
+		live, err := l.Applier.Get(ctx, a.target(e))
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, err
+		}
+		if fastjson.GetString(live, "metadata", "labels", v1alpha1.SyncLabel) != ownership.LabelValue(a.sync.Key(), e.ID) {
+			return true, nil
+		}
+	}
+	if err := l.Applier.Delete(ctx, a.target(e), types.UID("")); err != nil {
 		return false, err
 	}
-	_, err := l.Applier.Get(ctx, targetOf(e))
+	_, err := l.Applier.Get(ctx, a.target(e))
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}
@@ -412,7 +441,7 @@ func (l *Loop) release(ctx context.Context, a *attempt) error {
 func (l *Loop) unlabel(ctx context.Context, a *attempt) error {
 	var problems []error
 	for _, id := range a.leaving {
-		if err := l.Applier.Unlabel(ctx, targetOf(a.before[id])); err != nil {
+		if err := l.Applier.Unlabel(ctx, a.target(a.before[id])); err != nil {
 			problems = append(problems, objectFailure(a.before[id], err))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/test/apiserver"
 )
 
@@ -482,5 +484,157 @@ func TestAnAutoscalersReplicasSurviveTheNextCommit(t *testing.T) {
 		})
 		engine.DeleteObject("autoscaling", "HorizontalPodAutoscaler", s.sync.Namespace, "web")
 		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 4 })
+	})
+}
+
+// annotated gives the manifest of a configMap a mode of its own.
+func annotated(manifest, mode string) string {
+	return strings.Replace(manifest, "metadata: {", "metadata: {annotations: {mainstay.dev/mode: "+mode+"}, ", 1)
+}
+
+func TestAnObjectMayHaveAModeOfItsOwn(t *testing.T) {
+	s := newTheatre(t)
+	s.push("cm.yaml", annotated(configMap("settings", "one"), "Audit"))
+	s.push("other.yaml", configMap("other", "one"))
+	s.synced()
+	settings := ownership.ID{Kind: "ConfigMap", Namespace: s.sync.Namespace, Name: "settings"}
+	mode := func() v1alpha1.Mode {
+		t.Helper()
+		r, ok := s.loop.Index.Lookup(settings)
+		if !ok {
+			t.Fatal("settings is not declared")
+		}
+		return r.Mode()
+	}
+	edited := func(name string) {
+		t.Helper()
+		s.patch(s.configMap(name), "kubectl-edit", `{"data":{"key":"mine"}}`)
+	}
+	if got := mode(); got != v1alpha1.ModeAudit {
+		t.Fatalf("mode = %s", got)
+	}
+	t.Run("drift of it stands, that of the others goes", func(t *testing.T) {
+		edited("settings")
+		edited("other")
+		s.await("the others are held", func() bool { return s.configMap("other").Data["key"] == "one" })
+		s.await("its drift is counted", func() bool { current, _ := s.drift(); return current == 1 })
+		if got := s.configMap("settings").Data["key"]; got != "mine" {
+			t.Errorf("key = %q, want it to stand", got)
+		}
+	})
+	t.Run("it is not made anew", func(t *testing.T) {
+		must(t, s.client.Delete(t.Context(), s.configMap("settings")))
+		if _, err := s.loop.guard.look(t.Context(), settings, seen{}, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.get("settings", new(corev1.ConfigMap)); !apierrors.IsNotFound(err) {
+			t.Errorf("settings: %v, want it to stay away", err)
+		}
+	})
+	t.Run("until git takes the mode away", func(t *testing.T) {
+		s.push("cm.yaml", configMap("settings", "one"))
+		s.synced()
+		if got := mode(); got != v1alpha1.ModeEnforce {
+			t.Errorf("mode = %s", got)
+		}
+		edited("settings")
+		s.await("git's value is back", func() bool { return s.configMap("settings").Data["key"] == "one" })
+	})
+	t.Run("a mode that is only live decides nothing", func(*testing.T) {
+		s.patch(s.configMap("settings"), "kubectl-annotate", `{"metadata":{"annotations":{"mainstay.dev/mode":"Audit"}},"data":{"key":"mine"}}`)
+		s.await("both are taken back", func() bool {
+			cm := s.configMap("settings")
+			_, marked := cm.Annotations[v1alpha1.ModeAnnotation]
+			return !marked && cm.Data["key"] == "one"
+		})
+	})
+	t.Run("and one that git has is put back", func(*testing.T) {
+		s.push("cm.yaml", annotated(configMap("settings", "one"), "Enforce"))
+		s.synced()
+		s.patch(s.configMap("settings"), "kubectl-annotate", `{"metadata":{"annotations":{"mainstay.dev/mode":"Audit"}}}`)
+		s.await("it is Enforce", func() bool { return s.configMap("settings").Annotations[v1alpha1.ModeAnnotation] == "Enforce" })
+	})
+	t.Run("in a GitSync that audits, one object is held", func(t *testing.T) {
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Enforcement.Mode = v1alpha1.ModeAudit })
+		s.synced()
+		edited("settings")
+		edited("other")
+		s.await("settings is git's", func() bool { return s.configMap("settings").Data["key"] == "one" })
+		s.await("other's drift is counted", func() bool { current, _ := s.drift(); return current == 1 })
+		if got := s.configMap("other").Data["key"]; got != "mine" {
+			t.Errorf("other: key = %q, want it to stand", got)
+		}
+	})
+	t.Run("a mode that is none is an error with its line", func(*testing.T) {
+		s.push("cm.yaml", annotated(configMap("settings", "two"), "Observe"))
+		s.fails("RenderFailed", "cm.yaml:3", `annotation mainstay.dev/mode is "Observe": write Audit, Warn or Enforce`)
+	})
+}
+
+// account makes a service account that may do what the verbs say to ConfigMaps
+// of the theatre's namespace.
+func (s *theatre) account(name string, verbs ...string) (user string) {
+	s.t.Helper()
+	meta := metav1.ObjectMeta{Namespace: s.sync.Namespace, Name: name}
+	must(s.t, s.client.Create(s.t.Context(), &corev1.ServiceAccount{ObjectMeta: meta}))
+	must(s.t, s.client.Create(s.t.Context(), &rbacv1.Role{
+		ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: verbs}},
+	}))
+	must(s.t, s.client.Create(s.t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: s.sync.Namespace, Name: name}},
+	}))
+	return "system:serviceaccount:" + s.sync.Namespace + ":" + name
+}
+
+func TestObjectsAreWrittenInTheNameOfTheAccount(t *testing.T) {
+	s := newTheatre(t)
+	user := s.account("deployer", "create", "patch", "delete")
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.ServiceAccountName = "deployer" })
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.await("the role is in force", func() bool {
+		s.loop.pass(s.sync).notBefore = metav1.Time{}.Time
+		return condition(s.look(), "Ready").Reason == "Applied"
+	})
+	known, _ := s.loop.Index.Sync(s.sync)
+	if known.ServiceAccount != user {
+		t.Errorf("the inventory says %q, want %q: a new leader would write in its own name", known.ServiceAccount, user)
+	}
+	t.Run("also when drift is taken back", func(*testing.T) {
+		s.patch(s.configMap("settings"), "kubectl-edit", `{"data":{"key":"mine","extra":"mine"}}`)
+		s.await("git's value is back, and nothing else", func() bool {
+			data := s.configMap("settings").Data
+			return data["key"] == "one" && data["extra"] == ""
+		})
+	})
+	t.Run("what it may not do says who lacks what", func(t *testing.T) {
+		s.push("web.yaml", web)
+		s.fails("AccessDenied", "web.yaml:1", user, `cannot patch resource "deployments" in API group "apps" in the namespace "NS"`,
+			"bind a role to "+user)
+		if err := s.get("web", new(appsv1.Deployment)); !apierrors.IsNotFound(err) {
+			t.Errorf("web: %v, want it not to be written by Mainstay itself", err)
+		}
+		s.push("web.yaml", "")
+		s.loop.pass(s.sync).notBefore = metav1.Time{}.Time
+		s.synced()
+	})
+	t.Run("also when it is pruned", func(*testing.T) {
+		s.push("other.yaml", configMap("other", "one"))
+		s.synced()
+		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: s.sync.Namespace, Name: "deployer"}}
+		s.patch(role, "kubectl-edit", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["create","patch"]}]}`)
+		settings := ownership.Entry{ID: ownership.ID{Kind: "ConfigMap", Namespace: s.sync.Namespace, Name: "absent"}, Version: "v1", Resource: "configmaps"}
+		s.await("the role is in force", func() bool {
+			return s.loop.Applier.Delete(s.t.Context(), apply.TargetOf(known, &settings), "") != nil
+		})
+		s.push("other.yaml", "")
+		s.fails("AccessDenied", "other.yaml:1", user, "cannot delete")
+		s.configMap("other")
+		s.patch(role, "kubectl-edit", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["create","patch","delete"]}]}`)
+		s.await("other is gone", func() bool {
+			s.loop.pass(s.sync).notBefore = metav1.Time{}.Time
+			s.look()
+			return apierrors.IsNotFound(s.get("other", new(corev1.ConfigMap)))
+		})
 	})
 }

@@ -168,7 +168,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if !fresh || s.raw == nil {
 		// No event at hand, or one that says "gone", which losing the label
 		// does as well: read it.
-		raw, err := g.l.Applier.Get(ctx, apply.TargetOf(record.Entry))
+		raw, err := g.l.Applier.Get(ctx, apply.TargetOf(record.Sync, record.Entry))
 		if err != nil && !apierrors.IsNotFound(err) {
 			return 0, fmt.Errorf("read %s: %w", id, err)
 		}

@@ -31,7 +31,7 @@ func (g *guard) reclaim(ctx context.Context, record *ownership.Record, live *fas
 		return err
 	}
 	version := string(live.GetStringBytes("metadata", "resourceVersion"))
-	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), body, apply.Write{ResourceVersion: version}); err != nil {
+	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Sync, record.Entry), body, apply.Write{ResourceVersion: version}); err != nil {
 		return conflictIsFine(err)
 	}
 	if len(st.refused) > 0 {
@@ -60,7 +60,7 @@ func carriedOf(permitted []permittedField) []carried {
 // revert writes what git says over the refused fields; the permitted ones keep
 // their live values.
 func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fastjson.Value, st *standing, s seen) (time.Duration, error) {
-	target := apply.TargetOf(record.Entry)
+	target := apply.TargetOf(record.Sync, record.Entry)
 	version := string(live.GetStringBytes("metadata", "resourceVersion"))
 	body, err := desired(record.Applied, carriedOf(st.permitted))
 	if err != nil {
@@ -117,7 +117,7 @@ func conflictIsFine(err error) error {
 // manifest would lead to the very values that are there. Then the baseline was
 // out of date, and is mended.
 func (g *guard) normal(ctx context.Context, record *ownership.Record, live *fastjson.Value, body []byte, refused []policy.Field) (bool, error) {
-	answer, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), body, apply.Write{DryRun: true})
+	answer, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Sync, record.Entry), body, apply.Write{DryRun: true})
 	if err != nil {
 		return false, err
 	}
@@ -190,7 +190,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 
 func (g *guard) recreate(ctx context.Context, record *ownership.Record, st *standing, s seen) (time.Duration, error) {
 	g.l.metrics.detected.Inc()
-	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Entry), record.Applied.Desired, apply.Write{}); err != nil {
+	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Sync, record.Entry), record.Applied.Desired, apply.Write{}); err != nil {
 		return 0, fmt.Errorf("recreate %s: %w", record.ID, err)
 	}
 	g.done(record, st, s)

@@ -55,7 +55,7 @@ func (c *candidate) objects() []Object {
 	}
 	_, labelsOK := c.stringMap(metadata, "labels")
 	id, named := c.name(metadata)
-	if !ok || !labelsOK || !named || !c.allowed() || !c.foldStringData() {
+	if !ok || !labelsOK || !named || !c.mode(annotations) || !c.allowed() || !c.foldStringData() {
 		return nil
 	}
 	delete(c.value, "status")
@@ -159,6 +159,21 @@ func (c *candidate) name(metadata map[string]any) (ownership.ID, bool) {
 		return ownership.ID{}, false
 	}
 	return ownership.ID{Group: c.gv.Group, Kind: c.kind, Namespace: namespace, Name: name}, true
+}
+
+// mode refuses a mode that is none, so that nothing is held in another way than
+// its author meant.
+func (c *candidate) mode(annotations map[string]string) bool {
+	mode, given := annotations[v1alpha1.ModeAnnotation]
+	switch v1alpha1.Mode(mode) {
+	case v1alpha1.ModeAudit, v1alpha1.ModeWarn, v1alpha1.ModeEnforce:
+		return true
+	case v1alpha1.ModeObserve:
+	}
+	if given {
+		c.problem([]any{"metadata", "annotations", v1alpha1.ModeAnnotation}, "annotation %s is %q: write Audit, Warn or Enforce", v1alpha1.ModeAnnotation, mode)
+	}
+	return !given
 }
 
 // allowed refuses what must not come from git.

@@ -184,6 +184,18 @@ func TestObjectsRefuses(t *testing.T) {
 			files: map[string]string{"a.yaml": "apiVersion: v1\n"},
 			want:  "a.yaml:1: has no kind and is therefore not a Kubernetes object: add what is missing, or list the file in .mainstayignore",
 		},
+		"the mode Observe on an object": {
+			files: map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations:\n    mainstay.dev/mode: Observe\n"},
+			want:  `a.yaml:6: annotation mainstay.dev/mode is "Observe": write Audit, Warn or Enforce`,
+		},
+		"a mode in small letters on an object": {
+			files: map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations:\n    mainstay.dev/mode: enforce\n"},
+			want:  `a.yaml:6: annotation mainstay.dev/mode is "enforce": write Audit, Warn or Enforce`,
+		},
+		"an empty mode on an object": {
+			files: map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations:\n    mainstay.dev/mode: \"\"\n"},
+			want:  `a.yaml:6: annotation mainstay.dev/mode is "": write Audit, Warn or Enforce`,
+		},
 		"a document that is a list": {
 			files: map[string]string{"a.yaml": "\n- a\n"},
 			want:  "a.yaml:2: is not a Kubernetes object: remove it, or list the file in .mainstayignore",
