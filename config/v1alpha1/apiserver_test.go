@@ -266,19 +266,34 @@ func TestBreakGlassesAreValidated(t *testing.T) {
 		"decision and scope":          {with("duration: 1h\ndecision: 7f3k2\nscope: {namespaces: [shop]}"), "exactly one of decision and scope must be set"},
 		"what is no decision's id":    {with("duration: 1h\ndecision: 'No way'"), "spec.decision"},
 		"a field that does not exist": {with("duration: 1h\ndecision: 7f3k2\nforever: true"), `unknown field "spec.forever"`},
+		"an unknown operation":        {with("duration: 1h\nscope: {names: [web], operations: [PATCH]}"), "Unsupported value"},
+		"a subject of an unknown kind": {
+			with("duration: 1h\ndecision: 7f3k2\nsubjects: [{kind: Robot, name: x}]"), "Unsupported value",
+		},
+		"a service account without its namespace": {
+			with("duration: 1h\ndecision: 7f3k2\nsubjects: [{kind: ServiceAccount, name: x}]"), "namespace must be given for a ServiceAccount, and for nothing else",
+		},
+		"a user in a namespace": {
+			with("duration: 1h\ndecision: 7f3k2\nsubjects: [{kind: User, name: x, namespace: shop}]"), "namespace must be given for a ServiceAccount, and for nothing else",
+		},
+		"an emergency that was approved": {with("duration: 1h\ndecision: 7f3k2\nemergency: true\napprovedBy: bob"), "an emergency grant needs nobody's approval"},
 	})
 	k.accepts(map[string]string{
 		"for a decision": with("duration: 24h\ndecision: 7f3k2"),
 		"for a scope":    with("duration: 1m\nscope: {namespaces: [shop], kinds: [Deployment], names: [web], paths: [spec.replicas]}"),
+		"for others":     with("duration: 1m\nscope: {names: [web]}\nsubjects: [{kind: ServiceAccount, name: x, namespace: shop}, {kind: Group, name: ops}]"),
 	})
 	t.Run("a request can't be edited", func(t *testing.T) {
 		if _, err := k.create("mine", with("duration: 1h\ndecision: 7f3k2")); err != nil {
 			t.Fatal(err)
 		}
 		for name, patch := range map[string]string{
-			"longer":      `{"spec":{"duration":"2h"}}`,
-			"wider":       `{"spec":{"decision":null,"scope":{"namespaces":["shop"]}}}`,
-			"for another": `{"spec":{"requestedBy":"bob"}}`,
+			"longer":         `{"spec":{"duration":"2h"}}`,
+			"wider":          `{"spec":{"decision":null,"scope":{"namespaces":["shop"]}}}`,
+			"for another":    `{"spec":{"requestedBy":"bob"}}`,
+			"by others":      `{"spec":{"subjects":[{"kind":"Group","name":"developers"}]}}`,
+			"an emergency":   `{"spec":{"emergency":true}}`,
+			"another ticket": `{"spec":{"ticket":"INC-1"}}`,
 		} {
 			_, err := k.client.Patch(t.Context(), "mine", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "a request can't be edited: delete it and make a new one") {
@@ -288,6 +303,24 @@ func TestBreakGlassesAreValidated(t *testing.T) {
 		label := []byte(`{"metadata":{"labels":{"incident":"7"}}}`)
 		if _, err := k.client.Patch(t.Context(), "mine", types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
 			t.Errorf("a label: %v, want it to be possible", err)
+		}
+	})
+	t.Run("it is approved and revoked once, for good", func(t *testing.T) {
+		if _, err := k.create("ours", with("duration: 1h\ndecision: 7f3k2")); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct{ patch, say string }{
+			{`{"spec":{"approvedBy":"bob","duration":"60m"}}`, ""},
+			{`{"spec":{"approvedBy":"cy"}}`, "an approval can't be changed"},
+			{`{"spec":{"approvedBy":null}}`, "an approval can't be changed"},
+			{`{"spec":{"revoked":true}}`, ""},
+			{`{"spec":{"revoked":false}}`, "what was revoked stays revoked"},
+			{`{"spec":{"revoked":null}}`, "what was revoked stays revoked"},
+		} {
+			_, err := k.client.Patch(t.Context(), "ours", types.MergePatchType, []byte(step.patch), metav1.PatchOptions{})
+			if step.say == "" && err != nil || step.say != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), step.say)) {
+				t.Errorf("%s: %v, want %q", step.patch, err, step.say)
+			}
 		}
 	})
 }

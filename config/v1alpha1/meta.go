@@ -38,6 +38,10 @@ const (
 	// Secrets that Mainstay alone writes in its namespace.
 	SecretTypeInventory = "mainstay.dev/inventory"
 	SecretTypePermit    = "mainstay.dev/permit"
+	// SecretTypeGrant is that of requests for break-glass and their approvals,
+	// SecretTypeRefusals that of what a replica refused lately.
+	SecretTypeGrant    = "mainstay.dev/grant"
+	SecretTypeRefusals = "mainstay.dev/refusals"
 	// SecretTypeKey is the type of the Secret that holds the sealing key.
 	SecretTypeKey = "mainstay.dev/key"
 )
