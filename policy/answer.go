@@ -31,6 +31,8 @@ type answer struct {
 	// exact are the patterns as they were written: a rule that lists the very
 	// paths of a change needs no matching.
 	exact []string
+	// grant is set where no policy but a BreakGlass gave the answer.
+	grant *Grant
 }
 
 // keysOf are the keys that the value of a rule may have.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -26,6 +27,8 @@ type cluster struct {
 	storage.TriggersNotSupported
 
 	mask func([]byte) string
+	// grants in force; data.grants is read from the same place as judgements.
+	grants atomic.Pointer[grants]
 
 	mu   sync.Mutex
 	root branch
@@ -119,7 +122,11 @@ func (c *cluster) NewTransaction(context.Context, ...storage.TransactionParams) 
 // Read implements storage.Store.
 func (c *cluster) Read(_ context.Context, _ storage.Transaction, path storage.Path) (any, error) {
 	if len(path) == 0 {
-		return ast.NewObject(ast.Item(ast.InternedTerm("cluster"), ast.NewTerm(c.all()))), nil
+		return ast.NewObject(ast.Item(ast.InternedTerm("cluster"), ast.NewTerm(c.all())),
+			ast.Item(ast.InternedTerm("grants"), ast.NewTerm(c.granted()))), nil
+	}
+	if path[0] == "grants" {
+		return find(c.granted(), path[1:], path)
 	}
 	if path[0] != "cluster" {
 		return nil, notFound(path)
@@ -136,6 +143,11 @@ func (c *cluster) Read(_ context.Context, _ storage.Transaction, path storage.Pa
 	}
 	value := at.read()
 	c.mu.Unlock()
+	return find(value, rest, path)
+}
+
+// find reads what lies below a value.
+func find(value ast.Value, rest, path storage.Path) (ast.Value, error) {
 	if len(rest) == 0 {
 		return value, nil
 	}
@@ -148,6 +160,13 @@ func (c *cluster) Read(_ context.Context, _ storage.Transaction, path storage.Pa
 		return nil, notFound(path)
 	}
 	return value, nil
+}
+
+func (c *cluster) granted() ast.Value {
+	if now := c.grants.Load(); now != nil {
+		return now.data
+	}
+	return ast.NewObject()
 }
 
 func (c *cluster) all() ast.Value {

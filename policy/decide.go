@@ -37,7 +37,7 @@ func refusal(reason string) Decision {
 }
 
 func (e *Engine) decide(ctx context.Context, c *Change) Decision {
-	if len(c.Fields) == 0 && c.Operation != Delete {
+	if len(c.Fields) == 0 && c.Operation != Delete && c.Operation != Connect {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "git says the same"}
 	}
 	if err := ctx.Err(); err != nil {
@@ -47,6 +47,9 @@ func (e *Engine) decide(ctx context.Context, c *Change) Decision {
 	}
 	j := e.newJudgement(c)
 	if d, done := j.deny(ctx); done {
+		if granted, ok := j.beats(d); ok {
+			return granted
+		}
 		d.Uncovered = c.Fields
 		return d
 	}
@@ -131,7 +134,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		}
 		return a.compare(b)
 	})
-	d := Decision{Verdict: Refuse, Class: class(found), Rule: names(found), Reason: reasons(found)}
+	d := Decision{Verdict: Refuse, Class: class(found), Rule: names(found), Reason: reasons(found), Final: found[0].final}
 	for _, a := range found {
 		d.add(a)
 	}
@@ -156,6 +159,11 @@ func (j *judgement) except(ctx context.Context) Decision {
 	}
 	slices.SortStableFunc(found, (*answer).compare)
 	d := j.cover(found)
+	if d.Verdict != Permit {
+		if a := j.granted(d.Uncovered); a != nil {
+			d = j.cover(append(found, a))
+		}
+	}
 	d.Errors = j.errors
 	return d
 }
@@ -184,7 +192,11 @@ func (j *judgement) cover(found []*answer) Decision {
 	}
 	if len(j.change.Fields) == 0 {
 		if at := slices.IndexFunc(found, func(a *answer) bool { return !a.hasPaths }); at >= 0 {
-			use(found[at])
+			a := found[at]
+			use(a)
+			if a.grant != nil && j.change.Operation == Delete {
+				d.Permits = append(d.Permits, Permitted{Rule: a.name, Until: a.until, Recorded: true})
+			}
 		}
 	}
 	if len(d.Uncovered) > 0 || len(used) == 0 {
@@ -196,6 +208,10 @@ func (j *judgement) cover(found []*answer) Decision {
 	d.Class, d.Rule, d.Reason = class(used), names(used), reasons(used)
 	for _, a := range used {
 		d.add(a)
+		if a.grant != nil {
+			d.Grant = a.grant
+			d.Warnings = append(d.Warnings, a.grant.warning(j.change.DryRun))
+		}
 	}
 	return d
 }
@@ -311,15 +327,19 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, limi
 	return set.Slice(), nil
 }
 
-// class is that of the rule that decided; what people wrote counts more than
-// what is built in.
+// class is that of the rule that decided: a grant counts more than a policy,
+// and what people wrote more than what is built in.
 func class(used []*answer) string {
+	class := RuleBuiltin
 	for _, a := range used {
-		if !a.builtin {
-			return RulePolicy
+		switch {
+		case a.grant != nil:
+			return RuleGrant
+		case !a.builtin:
+			class = RulePolicy
 		}
 	}
-	return RuleBuiltin
+	return class
 }
 
 func names(used []*answer) string {

@@ -43,6 +43,10 @@ type Decision struct {
 	// Next says what to do instead, where a deny rule gives it.
 	Next     string
 	Severity string
+	// Final tells that no grant can lift the refusal.
+	Final bool
+	// Grant is the BreakGlass without which the change would not be permitted.
+	Grant *Grant
 	// Until is the earliest end of the exceptions that were needed.
 	Until *time.Time
 	// Warnings for whoever sent the request.
@@ -58,7 +62,8 @@ type Decision struct {
 	Elapsed time.Duration
 }
 
-// Permitted is one field that an exception permits.
+// Permitted is one field that an exception permits; for a deletion that a grant
+// permits it has no field.
 type Permitted struct {
 	Field Field
 	Rule  string

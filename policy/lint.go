@@ -55,7 +55,7 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		m := modules[file]
 		l.calls(m)
 		name := packageName(m.Package)
-		if name == "mainstay" || strings.HasPrefix(name, "mainstay.") {
+		if root, _, _ := strings.Cut(name, "."); root == "mainstay" || root == "grants" {
 			l.add(m.Package.Location, "choose another name", "package %s is reserved", name)
 		}
 		if testFile(file) {
