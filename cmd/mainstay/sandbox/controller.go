@@ -27,8 +27,7 @@ const (
 	controllerName = "controller"
 	// stopGrace is the time that the controller has to end by itself.
 	stopGrace = 5 * time.Second
-	// tokenLife is how long the controller's token is good for. Each start of
-	// the controller gets a new one.
+	// tokenLife is how long the controller's token is good for.
 	tokenLife = 365 * 24 * time.Hour
 )
 
@@ -84,7 +83,7 @@ func startController(ctx context.Context, s *State, cluster *controlplane.Cluste
 	if err := writeControllerConfig(s); err != nil {
 		return nil, fmt.Errorf("configure the controller: %w", err)
 	}
-	token, err := requestToken(ctx, cluster.RESTConfig(controlplane.Admin))
+	token, err := controllerToken(ctx, s, cluster.RESTConfig(controlplane.Admin))
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +148,33 @@ func writeControllerConfig(s *State) error {
 		return err
 	}
 	return writeFile(controllerConfig(s.Dir), raw)
+}
+
+// controllerToken returns the token of the last start if the API server still
+// knows it, and asks for one only where there is none: while no controller
+// runs, a webhook configuration that fails closed refuses new ones.
+func controllerToken(ctx context.Context, s *State, admin *rest.Config) (string, error) {
+	if config, err := clientcmd.LoadFromFile(controllerKubeconfig(s.Dir)); err == nil {
+		if user := config.AuthInfos[accountName]; user != nil && known(ctx, admin, user.Token) {
+			return user.Token, nil
+		}
+	}
+	return requestToken(ctx, admin)
+}
+
+// known tells whether a token is the controller's.
+func known(ctx context.Context, admin *rest.Config, token string) bool {
+	if token == "" {
+		return false
+	}
+	config := rest.AnonymousClientConfig(admin)
+	config.BearerToken = token
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return false
+	}
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	return err == nil && review.Status.UserInfo.Username == "system:serviceaccount:"+namespace+":"+accountName
 }
 
 func requestToken(ctx context.Context, config *rest.Config) (string, error) {

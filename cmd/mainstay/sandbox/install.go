@@ -53,17 +53,21 @@ func install(ctx context.Context, config *rest.Config, s *State) error {
 	return makeSync(ctx, config, s)
 }
 
-// removeConfiguration removes the webhook configuration of the last run:
-// nothing answers its calls now, so that it would refuse the installation. The
-// controller writes it again.
+// removeConfiguration removes the webhook configurations of the last run:
+// nothing answers their calls now, so that they would refuse the installation.
+// The controller writes them again.
 func removeConfiguration(ctx context.Context, config *rest.Config) error {
 	c, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
-	err = c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(ctx, configuration, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove the webhook configuration of the last run: %w", err)
+	api := c.AdmissionregistrationV1()
+	for _, remove := range []func(context.Context, string, metav1.DeleteOptions) error{
+		api.MutatingWebhookConfigurations().Delete, api.ValidatingWebhookConfigurations().Delete,
+	} {
+		if err := remove(ctx, configuration, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("remove a webhook configuration of the last run: %w", err)
+		}
 	}
 	return nil
 }

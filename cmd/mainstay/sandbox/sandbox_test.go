@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/policy"
@@ -81,6 +82,7 @@ func TestASandboxComesUpResumesAndGoesDownWithoutATrace(t *testing.T) {
 	if err != nil || !running {
 		t.Fatalf("find the controller: %t, %v", running, err)
 	}
+	token := tokenOf(t, state)
 	if err := p.Stop(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +92,9 @@ func TestASandboxComesUpResumesAndGoesDownWithoutATrace(t *testing.T) {
 	}
 	if diff := cmp.Diff(state, again); diff != "" {
 		t.Errorf("the resumed sandbox is another one (-before +after):\n%s", diff)
+	}
+	if tokenOf(t, again) != token {
+		t.Error("the resumed controller has another token: while it does not run, the webhook may refuse new ones")
 	}
 
 	for range 2 { // The second has nothing to do.
@@ -107,6 +112,27 @@ func TestASandboxComesUpResumesAndGoesDownWithoutATrace(t *testing.T) {
 	if _, err := os.Stat(opts.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the state is still there after purge: %v", err)
 	}
+}
+
+// tokenOf returns the controller's token, which only its owner may read.
+func tokenOf(t *testing.T, s *State) string {
+	t.Helper()
+	info, err := os.Stat(controllerKubeconfig(s.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("%s has mode %o", controllerKubeconfig(s.Dir), info.Mode().Perm())
+	}
+	config, err := clientcmd.LoadFromFile(controllerKubeconfig(s.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := config.AuthInfos[accountName].Token
+	if token == "" {
+		t.Fatal("the controller has no token")
+	}
+	return token
 }
 
 func checkControllerConfig(t *testing.T, s *State) {
