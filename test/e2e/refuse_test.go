@@ -310,7 +310,7 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 func off(t *testing.T, change func() error) {
 	t.Helper()
 	world.Must(t, shared.Controller(t).Stop(t.Context(), 5*time.Second))
-	out, err := shared.Kubectl(t, "admin", "", "delete", "validatingwebhookconfigurations", "-l", "app.kubernetes.io/name=mainstay")
+	out, err := shared.Kubectl(t, "admin", "", "delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=mainstay")
 	if err != nil {
 		t.Fatal(out)
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -33,7 +32,7 @@ func Canary(namespace, nonce, digest string) *v1alpha1.Inventory {
 }
 
 // prove sends a canary where one is due, and says when to look again.
-func (r *Registration) prove(ctx context.Context, published *admissionregistrationv1.ValidatingWebhookConfiguration) time.Duration {
+func (r *Registration) prove(ctx context.Context, published, have *configuration) time.Duration {
 	if active, reason, until := r.offState(); active {
 		r.set(State{Off, fmt.Sprintf("mainstay-off is in force until %s: %s", until.UTC().Format(time.RFC3339), reason)})
 		return min(probeInterval, max(until.Sub(r.options.Clock()), retryMin))
@@ -62,8 +61,14 @@ func (r *Registration) prove(ctx context.Context, published *admissionregistrati
 		return 0 // and now the same again, failing closed
 	}
 	r.proven = true
-	if len(r.restores) < fightRestores || now.Sub(r.restores[len(r.restores)-1]) > fightInterval {
-		r.set(State{Fail, "the API server reaches the webhook"})
+	if !r.validating.fought(now) && !r.mutating.fought(now) {
+		message := "the API server reaches the webhook"
+		if have != nil {
+			if keys := narrowed(have); keys != "" {
+				message += "; someone keeps namespaces with these labels out of it: " + keys
+			}
+		}
+		r.set(State{Fail, message})
 	}
 	return probeInterval
 }

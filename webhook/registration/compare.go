@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"maps"
 	"slices"
+	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,13 +18,20 @@ import (
 	"github.com/mainstay-gitops/mainstay/webhook"
 )
 
-// tolerated are the keys of expressions that managed clusters add to every
-// webhook's selectors; they keep a cluster's own namespaces out.
-var tolerated = []string{"control-plane", "kubernetes.azure.com/managedby"}
+// tolerated are the expressions that managed clusters add to every webhook's
+// namespaceSelector; they keep a cluster's own namespaces out. Nothing else is:
+// another operator on the same key could keep out every namespace.
+func tolerated() []metav1.LabelSelectorRequirement {
+	return []metav1.LabelSelectorRequirement{
+		{Key: "control-plane", Operator: metav1.LabelSelectorOpDoesNotExist},
+		{Key: "control-plane", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"true"}},
+		{Key: "kubernetes.azure.com/managedby", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"aks"}},
+	}
+}
 
 // same tells whether the cluster has what Mainstay wrote. Others' labels and
 // annotations, and tolerated expressions, are no difference.
-func same(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
+func same(want, have *configuration) bool {
 	for key, value := range want.Labels {
 		if have.Labels[key] != value {
 			return false
@@ -34,13 +42,12 @@ func same(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) bo
 			return false
 		}
 	}
-	if len(want.Webhooks) != len(have.Webhooks) {
+	if have.Annotations[mutatingAnnotation] != want.Annotations[mutatingAnnotation] || len(want.Webhooks) != len(have.Webhooks) {
 		return false
 	}
 	for i := range want.Webhooks {
 		mine, theirs := want.Webhooks[i].DeepCopy(), have.Webhooks[i].DeepCopy()
 		strip(theirs.NamespaceSelector)
-		strip(theirs.ObjectSelector)
 		if !equality.Semantic.DeepEqual(mine, theirs) {
 			return false
 		}
@@ -49,7 +56,7 @@ func same(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) bo
 }
 
 // merged is have with everything that Mainstay writes as in want.
-func merged(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) *admissionregistrationv1.ValidatingWebhookConfiguration {
+func merged(want, have *configuration) *configuration {
 	out := have.DeepCopy()
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
@@ -58,13 +65,13 @@ func merged(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) 
 		out.Annotations = map[string]string{}
 	}
 	maps.Copy(out.Labels, want.Labels)
+	delete(out.Annotations, mutatingAnnotation)
 	maps.Copy(out.Annotations, want.Annotations)
 	out.Webhooks = want.DeepCopy().Webhooks
 	for i := range out.Webhooks {
 		for _, old := range have.Webhooks {
 			if old.Name == out.Webhooks[i].Name {
 				keep(out.Webhooks[i].NamespaceSelector, old.NamespaceSelector)
-				keep(out.Webhooks[i].ObjectSelector, old.ObjectSelector)
 			}
 		}
 	}
@@ -90,12 +97,29 @@ func keep(into, from *metav1.LabelSelector) {
 }
 
 func isTolerated(e metav1.LabelSelectorRequirement) bool {
-	return slices.Contains(tolerated, e.Key)
+	return slices.ContainsFunc(tolerated(), func(t metav1.LabelSelectorRequirement) bool { return equality.Semantic.DeepEqual(t, e) })
+}
+
+// narrowed tells which namespaces others keep out of a configuration, sorted;
+// empty where they keep out none.
+func narrowed(have *configuration) string {
+	var keys []string
+	for i := range have.Webhooks {
+		if s := have.Webhooks[i].NamespaceSelector; s != nil {
+			for _, e := range s.MatchExpressions {
+				if isTolerated(e) && !slices.Contains(keys, e.Key) {
+					keys = append(keys, e.Key)
+				}
+			}
+		}
+	}
+	slices.Sort(keys)
+	return strings.Join(keys, ", ")
 }
 
 // writer is the field manager that wrote a configuration last, other than
 // Mainstay.
-func writer(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
+func writer(c *configuration) string {
 	var last *metav1.ManagedFieldsEntry
 	for i := range c.ManagedFields {
 		e := &c.ManagedFields[i]
@@ -114,12 +138,11 @@ func writer(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
 
 // intact tells whether a configuration is one that Mainstay published, whatever
 // is tolerated in it: its content has the digest that it says.
-func intact(have *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
+func intact(have *configuration) bool {
 	bare := have.DeepCopy()
 	for i := range bare.Webhooks {
 		w := &bare.Webhooks[i]
 		strip(w.NamespaceSelector)
-		strip(w.ObjectSelector)
 		w.MatchConditions = slices.DeleteFunc(w.MatchConditions, func(c admissionregistrationv1.MatchCondition) bool {
 			return c.Name == markCondition
 		})
@@ -130,7 +153,7 @@ func intact(have *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
 
 // failsClosedAt tells whether a configuration fails closed at the endpoint of d
 // and trusts a certificate that d trusts, too: it was proven before.
-func failsClosedAt(have *admissionregistrationv1.ValidatingWebhookConfiguration, d desired) bool {
+func failsClosedAt(have *configuration, d desired) bool {
 	for i := range have.Webhooks {
 		w := &have.Webhooks[i]
 		if w.Name != webhook.EntryOwn+suffix {

@@ -8,8 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,18 +17,18 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
-	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/webhook"
 )
 
-// Name of the ValidatingWebhookConfiguration, and the label by which people
-// find everything of Mainstay's.
+// Name of both webhook configurations, and the label by which people find
+// everything of Mainstay's.
 const (
-	Name       = "mainstay"
-	NameLabel  = "app.kubernetes.io/name"
-	suffix     = ".mainstay.dev"
-	nsLabel    = "kubernetes.io/metadata.name"
-	leasesOnly = "kube-node-lease"
+	Name          = "mainstay"
+	NameLabel     = "app.kubernetes.io/name"
+	suffix        = ".mainstay.dev"
+	nsLabel       = "kubernetes.io/metadata.name"
+	leasesOnly    = "kube-node-lease"
+	accountPrefix = "system:serviceaccount:"
 	// markCondition is the name of the condition that mark adds.
 	markCondition = "this-configuration"
 	// enforcerAnnotation keeps a managed cluster's enforcer from narrowing the
@@ -39,6 +37,9 @@ const (
 	// ConfigurationAnnotation on the canary says which configuration has to
 	// answer it.
 	ConfigurationAnnotation = "mainstay.dev/configuration"
+	// mutatingAnnotation on the validating configuration has the digest of the
+	// mutating one that belongs to it; absent where none does.
+	mutatingAnnotation = "mainstay.dev/mutating-configuration"
 )
 
 // Endpoint is where the API server reaches the webhook: a URL without a path,
@@ -54,13 +55,15 @@ type ServicePort struct {
 	Port            int32
 }
 
-// desired is everything that the configuration depends on.
+// desired is everything that the configurations depend on.
 type desired struct {
-	held        *declared
+	declared    *declared
 	endpoint    Endpoint
 	bundle      []byte
 	namespace   string
 	syncAccount string
+	// connect are the pod subresources that a deny asks for.
+	connect []string
 	// fail is the policy of the entries held and own, scaleFail that of scale
 	// where fail is Fail.
 	fail      bool
@@ -72,118 +75,170 @@ type desired struct {
 
 const defaultTimeout = 3
 
-// declared is what the index declares, as the registration needs it.
-type declared struct {
-	// resources by group and version, and the namespaces that hold them; a
-	// Namespace counts as in itself.
-	resources  map[schema.GroupVersionResource]bool
-	namespaces map[string]bool
-	// holding are namespaces that may not be deleted; crds are the names of the
-	// definitions that may not, either.
-	holding map[string]bool
-	crds    map[string]bool
-	// own are Mainstay's own kinds that git declares.
-	own map[string]bool
+// configurations builds what has to be in the cluster; no mutating one where
+// nobody wants controllers' writes corrected.
+func (d desired) configurations() pair {
+	p := pair{validating: d.blank(d.validating()...)}
+	if correct, ok := d.correct(); ok {
+		p.mutating = d.blank(correct)
+		p.mutating.Annotations[ConfigurationAnnotation] = digestOf(p.mutating)
+		p.validating.Annotations[mutatingAnnotation] = digest(p.mutating)
+	}
+	d.mark(p.validating)
+	return p
 }
 
-// read collects what the index declares.
-func read(index *ownership.Index, namespace string) *declared {
-	d := &declared{
-		resources:  map[schema.GroupVersionResource]bool{},
-		namespaces: map[string]bool{}, holding: map[string]bool{}, crds: map[string]bool{}, own: map[string]bool{},
-	}
-	for _, sync := range index.Syncs() {
-		for _, e := range index.Entries(sync.Key()) {
-			gvr := e.GVR()
-			if unseen(gvr.GroupResource()) {
-				continue
-			}
-			if e.Namespace != "" && e.Namespace != namespace {
-				d.holding[e.Namespace] = true
-			}
-			if strings.Contains(gvr.Group, ".") {
-				d.crds[gvr.Resource+"."+gvr.Group] = true
-			}
-			if gvr.Group == v1alpha1.GroupVersion.Group {
-				d.own[gvr.Resource] = true
-				continue
-			}
-			d.resources[gvr] = true
-			switch {
-			case e.Namespace != "":
-				d.namespaces[e.Namespace] = true
-			case gvr.GroupResource() == schema.GroupResource{Resource: "namespaces"}:
-				d.namespaces[e.Name] = true
-			}
-		}
-	}
-	// What Mainstay itself runs on must be repairable by hand, and a node's
-	// heartbeat never waits.
-	delete(d.namespaces, namespace)
-	delete(d.namespaces, leasesOnly)
-	return d
-}
-
-// unseen are resources that no webhook sees, or that none may ever delay.
-func unseen(r schema.GroupResource) bool {
-	switch r.Group {
-	case "admissionregistration.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "events.k8s.io":
-		return true
-	case "":
-		switch r.Resource {
-		case "pods", "nodes", "events", "endpoints", "bindings":
-			return true
-		}
-	case "coordination.k8s.io":
-		return r.Resource == "leases"
-	case "discovery.k8s.io":
-		return r.Resource == "endpointslices"
-	case "certificates.k8s.io":
-		return r.Resource == "certificatesigningrequests"
-	}
-	return false
-}
-
-// configuration builds what has to be in the cluster.
-func (d desired) configuration() *admissionregistrationv1.ValidatingWebhookConfiguration {
-	c := &admissionregistrationv1.ValidatingWebhookConfiguration{
-		TypeMeta: metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingWebhookConfiguration"},
+func (d desired) blank(webhooks ...admissionregistrationv1.MutatingWebhook) *configuration {
+	return &configuration{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        Name,
 			Labels:      map[string]string{NameLabel: "mainstay"},
 			Annotations: map[string]string{enforcerAnnotation: "true"},
 		},
+		Webhooks: webhooks,
 	}
-	if rules := d.rules(admissionregistrationv1.Update, admissionregistrationv1.Delete); len(rules) > 0 {
-		held := d.entry(webhook.EntryHeld, rules, d.policy(true), cmp.Or(d.timeout, defaultTimeout))
-		held.ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-			{Key: v1alpha1.SyncLabel, Operator: metav1.LabelSelectorOpExists},
-		}}
-		held.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-			{Key: nsLabel, Operator: metav1.LabelSelectorOpNotIn, Values: []string{leasesOnly, d.namespace}},
-		}}
-		c.Webhooks = append(c.Webhooks, held)
-	}
-	c.Webhooks = append(c.Webhooks, d.own())
-	if rules := d.rules(admissionregistrationv1.Create); len(rules) > 0 {
-		created := d.entry(webhook.EntryCreated, rules, admissionregistrationv1.Ignore, 1)
-		created.NamespaceSelector = d.declaredNamespaces()
-		created.MatchConditions = []admissionregistrationv1.MatchCondition{{
-			Name: "not-by-mainstay", Expression: "request.userInfo.username != " + quote(d.syncAccount),
-		}}
-		c.Webhooks = append(c.Webhooks, created)
-	}
-	if rules := d.scaleRules(); len(rules) > 0 {
-		timeout := int32(1)
-		if d.scaleFail {
-			timeout = cmp.Or(d.timeout, defaultTimeout)
+}
+
+// validating are the entries that judge. Only held, own and, if so configured,
+// scale ever fail closed.
+func (d desired) validating() []admissionregistrationv1.MutatingWebhook {
+	var entries []admissionregistrationv1.MutatingWebhook
+	add := func(name string, rules []admissionregistrationv1.RuleWithOperations, edit func(*admissionregistrationv1.MutatingWebhook)) {
+		if len(rules) > 0 {
+			w := d.entry(name, rules, admissionregistrationv1.Ignore, 1)
+			edit(&w)
+			entries = append(entries, w)
 		}
-		scale := d.entry(webhook.EntryScale, rules, d.policy(d.scaleFail), timeout)
-		scale.NamespaceSelector = d.declaredNamespaces()
-		c.Webhooks = append(c.Webhooks, scale)
 	}
-	d.mark(c)
-	return c
+	failing := func(w *admissionregistrationv1.MutatingWebhook, wanted bool) {
+		if wanted {
+			policy, timeout := d.policy(true), cmp.Or(d.timeout, defaultTimeout)
+			w.FailurePolicy, w.TimeoutSeconds = &policy, &timeout
+		}
+	}
+	held := d.declared.held
+	add(webhook.EntryHeld, held.rules("", admissionregistrationv1.Update, admissionregistrationv1.Delete), func(w *admissionregistrationv1.MutatingWebhook) {
+		failing(w, true)
+		w.ObjectSelector, w.NamespaceSelector = labelled(), d.elsewhere()
+	})
+	entries = append(entries, d.own())
+	add(webhook.EntryCreated, held.rules("", admissionregistrationv1.Create), func(w *admissionregistrationv1.MutatingWebhook) {
+		w.NamespaceSelector = within(held)
+		w.MatchConditions = []admissionregistrationv1.MatchCondition{d.notByMainstay()}
+	})
+	add(webhook.EntryStatus, statusRules(held), func(w *admissionregistrationv1.MutatingWebhook) {
+		w.ObjectSelector, w.NamespaceSelector = labelled(), d.elsewhere()
+		w.MatchConditions = []admissionregistrationv1.MatchCondition{{Name: "metadata-differs", Expression: metadataDiffers()}}
+	})
+	scalable := held.scalable()
+	add(webhook.EntryScale, scalable.rules("/scale", admissionregistrationv1.Update), func(w *admissionregistrationv1.MutatingWebhook) {
+		failing(w, d.scaleFail)
+		w.NamespaceSelector = within(scalable)
+	})
+	if len(held.namespaces()) > 0 {
+		add(webhook.EntryConnect, connectRules(d.connect), func(w *admissionregistrationv1.MutatingWebhook) { w.NamespaceSelector = within(held) })
+	}
+	observed := d.declared.observed
+	add(webhook.EntryObserved, observed.rules("", admissionregistrationv1.Update, admissionregistrationv1.Delete), func(w *admissionregistrationv1.MutatingWebhook) {
+		w.NamespaceSelector = within(observed)
+		w.MatchConditions = []admissionregistrationv1.MatchCondition{d.notByMainstay()}
+	})
+	return entries
+}
+
+// correct is the mutating entry, where a GitSync wants it.
+func (d desired) correct() (admissionregistrationv1.MutatingWebhook, bool) {
+	if len(d.declared.corrected) == 0 {
+		return admissionregistrationv1.MutatingWebhook{}, false
+	}
+	w := d.entry(webhook.EntryCorrect, d.declared.corrected.rules("", admissionregistrationv1.Update), admissionregistrationv1.Ignore, 1)
+	ifNeeded := admissionregistrationv1.IfNeededReinvocationPolicy
+	w.ReinvocationPolicy = &ifNeeded
+	w.ObjectSelector, w.NamespaceSelector = labelled(), d.elsewhere()
+	w.MatchConditions = []admissionregistrationv1.MatchCondition{{
+		Name:       "by-a-service-account",
+		Expression: "has(request.userInfo.username) && request.userInfo.username.startsWith(" + quote(accountPrefix) + ")",
+	}, d.notByMainstay()}
+	return w, true
+}
+
+// labelled selects objects with an ownership label, before or after a change.
+func labelled() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: v1alpha1.SyncLabel, Operator: metav1.LabelSelectorOpExists},
+	}}
+}
+
+// elsewhere selects every namespace but those in which nothing may wait.
+func (d desired) elsewhere() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: nsLabel, Operator: metav1.LabelSelectorOpNotIn, Values: []string{leasesOnly, d.namespace}},
+	}}
+}
+
+// within selects the namespaces that hold the resources. A selector does not
+// touch what is of cluster scope.
+func within(r resources) *metav1.LabelSelector {
+	namespaces := r.namespaces()
+	if len(namespaces) == 0 {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: nsLabel, Operator: metav1.LabelSelectorOpDoesNotExist},
+		}}
+	}
+	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: nsLabel, Operator: metav1.LabelSelectorOpIn, Values: namespaces},
+	}}
+}
+
+// statusRules name the status of every resource: where there is none, a rule
+// does no harm.
+func statusRules(held resources) []admissionregistrationv1.RuleWithOperations {
+	rules := held.rules("/status", admissionregistrationv1.Update)
+	namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	if _, ok := held[namespaces]; ok {
+		rules = append(rules, rule(namespaces.GroupVersion(), []admissionregistrationv1.OperationType{admissionregistrationv1.Update}, "namespaces/finalize"))
+	}
+	return rules
+}
+
+// metadataDiffers is the CEL for a change of what both status and finalize can
+// change beside their own stanza.
+func metadataDiffers() string {
+	var terms []string
+	for _, f := range []struct{ name, empty string }{
+		{"labels", "{}"}, {"annotations", "{}"}, {"finalizers", "[]"}, {"ownerReferences", "[]"},
+	} {
+		side := func(doc string) string {
+			return "(has(" + doc + ".metadata." + f.name + ") ? " + doc + ".metadata." + f.name + " : " + f.empty + ")"
+		}
+		terms = append(terms, side("object")+" != "+side("oldObject"))
+	}
+	return "object != null && oldObject != null && (" + strings.Join(terms, " || ") + ")"
+}
+
+// connectRules name exactly those of pods' subresources that a deny can ask for
+// and that one does.
+func connectRules(wanted []string) []admissionregistrationv1.RuleWithOperations {
+	var rules []admissionregistrationv1.RuleWithOperations
+	for _, r := range []struct {
+		operation    admissionregistrationv1.OperationType
+		subresources []string
+	}{
+		{admissionregistrationv1.Connect, []string{"attach", "exec", "portforward"}},
+		{admissionregistrationv1.Create, []string{"eviction"}},
+		{admissionregistrationv1.Update, []string{"ephemeralcontainers", "resize"}},
+	} {
+		var names []string
+		for _, subresource := range r.subresources {
+			if slices.Contains(wanted, subresource) {
+				names = append(names, "pods/"+subresource)
+			}
+		}
+		if len(names) > 0 {
+			rules = append(rules, rule(schema.GroupVersion{Version: "v1"}, []admissionregistrationv1.OperationType{r.operation}, names...))
+		}
+	}
+	return rules
 }
 
 // policy is Fail only where that is wanted and proven.
@@ -194,9 +249,9 @@ func (d desired) policy(wanted bool) admissionregistrationv1.FailurePolicyType {
 	return admissionregistrationv1.Ignore
 }
 
-func (d desired) entry(entry string, rules []admissionregistrationv1.RuleWithOperations, policy admissionregistrationv1.FailurePolicyType, timeout int32) admissionregistrationv1.ValidatingWebhook {
+func (d desired) entry(entry string, rules []admissionregistrationv1.RuleWithOperations, policy admissionregistrationv1.FailurePolicyType, timeout int32) admissionregistrationv1.MutatingWebhook {
 	equivalent, sideEffects := admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
-	return admissionregistrationv1.ValidatingWebhook{
+	return admissionregistrationv1.MutatingWebhook{
 		Name:                    entry + suffix,
 		ClientConfig:            d.client(webhook.Path(entry)),
 		Rules:                   rules,
@@ -222,43 +277,6 @@ func (d desired) client(path string) admissionregistrationv1.WebhookClientConfig
 	return client
 }
 
-// rules has one rule for each group and version, in a fixed order.
-func (d desired) rules(operations ...admissionregistrationv1.OperationType) []admissionregistrationv1.RuleWithOperations {
-	return group(slices.Collect(maps.Keys(d.held.resources)), "", operations)
-}
-
-// scaleRules has the scale of what may have one: the built-in workloads, and
-// custom resources, of which a rule does not need to know.
-func (d desired) scaleRules() []admissionregistrationv1.RuleWithOperations {
-	var scalable []schema.GroupVersionResource
-	for gvr := range d.held.resources {
-		builtIn := gvr.Group == "apps" && gvr.Resource != "daemonsets" && gvr.Resource != "controllerrevisions" ||
-			gvr.Group == "" && gvr.Resource == "replicationcontrollers"
-		custom := strings.Contains(gvr.Group, ".") && !strings.HasSuffix(gvr.Group, ".k8s.io")
-		if builtIn || custom {
-			scalable = append(scalable, gvr)
-		}
-	}
-	return group(scalable, "/scale", []admissionregistrationv1.OperationType{admissionregistrationv1.Update})
-}
-
-func group(resources []schema.GroupVersionResource, subresource string, operations []admissionregistrationv1.OperationType) []admissionregistrationv1.RuleWithOperations {
-	byVersion := map[schema.GroupVersion][]string{}
-	for _, gvr := range resources {
-		byVersion[gvr.GroupVersion()] = append(byVersion[gvr.GroupVersion()], gvr.Resource+subresource)
-	}
-	versions := slices.SortedFunc(maps.Keys(byVersion), func(a, b schema.GroupVersion) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version))
-	})
-	rules := make([]admissionregistrationv1.RuleWithOperations, 0, len(versions))
-	for _, gv := range versions {
-		names := byVersion[gv]
-		slices.Sort(names)
-		rules = append(rules, rule(gv, operations, names...))
-	}
-	return rules
-}
-
 func rule(gv schema.GroupVersion, operations []admissionregistrationv1.OperationType, resources ...string) admissionregistrationv1.RuleWithOperations {
 	scope := admissionregistrationv1.AllScopes
 	return admissionregistrationv1.RuleWithOperations{
@@ -269,80 +287,10 @@ func rule(gv schema.GroupVersion, operations []admissionregistrationv1.Operation
 	}
 }
 
-func (d desired) declaredNamespaces() *metav1.LabelSelector {
-	if len(d.held.namespaces) == 0 {
-		// Everything declared is of cluster scope; a selector does not touch that.
-		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-			{Key: nsLabel, Operator: metav1.LabelSelectorOpDoesNotExist},
-		}}
-	}
-	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-		{Key: nsLabel, Operator: metav1.LabelSelectorOpIn, Values: slices.Sorted(maps.Keys(d.held.namespaces))},
-	}}
-}
-
-// own is the entry for Mainstay's own things. Each matchCondition speaks of one
-// resource, lets every other through, and can't fail: a field that may be
-// absent is asked for first.
-func (d desired) own() admissionregistrationv1.ValidatingWebhook {
-	all := []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update, admissionregistrationv1.Delete}
-	mainstay := v1alpha1.GroupVersion
-	rules := []admissionregistrationv1.RuleWithOperations{
-		rule(mainstay, all, "inventories"),
-		rule(mainstay, []admissionregistrationv1.OperationType{admissionregistrationv1.Create}, "breakglasses"),
-		rule(mainstay, all, "changepolicies"),
-		rule(schema.GroupVersion{Version: "v1"}, all, "secrets"),
-	}
-	if len(d.held.own) > 0 {
-		rules = append(rules, rule(mainstay, []admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete},
-			slices.Sorted(maps.Keys(d.held.own))...))
-	}
-	sealed := func(doc string) string {
-		return doc + " != null && has(" + doc + ".type) && " + doc + ".type.startsWith(" + quote(mainstay.Group+"/") + ")"
-	}
-	conditions := []admissionregistrationv1.MatchCondition{{
-		Name: "sealed-secrets",
-		Expression: `request.resource.resource != "secrets" || has(request.namespace) && request.namespace == ` + quote(d.namespace) +
-			" && (" + sealed("object") + " || " + sealed("oldObject") + ")",
-	}}
-	if !d.held.own["changepolicies"] {
-		// Where git declares ChangePolicies, the handler tells them apart.
-		conditions = append(conditions, admissionregistrationv1.MatchCondition{
-			Name: "policies-from-git",
-			Expression: `request.resource.resource != "changepolicies" || (object != null ? object : oldObject).metadata.name.startsWith(` +
-				quote(v1alpha1.GitSyncPolicyPrefix) + ")",
-		})
-	}
-	if len(d.held.holding) > 0 {
-		rules = append(rules, rule(schema.GroupVersion{Version: "v1"}, []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}, "namespaces"))
-		conditions = append(conditions, named("namespaces", d.held.holding))
-	}
-	if len(d.held.crds) > 0 {
-		rules = append(rules, rule(schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"},
-			[]admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete}, "customresourcedefinitions"))
-		conditions = append(conditions, named("customresourcedefinitions", d.held.crds))
-	}
-	own := d.entry(webhook.EntryOwn, rules, d.policy(true), cmp.Or(d.timeout, defaultTimeout))
-	own.MatchConditions = conditions
-	return own
-}
-
-func named(resource string, names map[string]bool) admissionregistrationv1.MatchCondition {
-	quoted := make([]string, 0, len(names))
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		quoted = append(quoted, quote(name))
-	}
-	return admissionregistrationv1.MatchCondition{
-		Name: resource,
-		Expression: fmt.Sprintf("request.resource.resource != %s || oldObject != null && oldObject.metadata.name in [%s]",
-			quote(resource), strings.Join(quoted, ", ")),
-	}
-}
-
 // mark adds the condition by which a canary tells whether this very
 // configuration is in force: one that asks for another passes by unseen, which
 // only a dry run may.
-func (d desired) mark(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+func (d desired) mark(c *configuration) {
 	digest := digestOf(c)
 	c.Annotations[ConfigurationAnnotation] = digest
 	for i := range c.Webhooks {
@@ -358,13 +306,14 @@ func (d desired) mark(c *admissionregistrationv1.ValidatingWebhookConfiguration)
 	}
 }
 
-// digestOf names the content of a configuration.
-func digestOf(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
+// digestOf names the content of a configuration, and of the one that belongs to
+// it.
+func digestOf(c *configuration) string {
 	raw, err := json.Marshal(c.Webhooks)
 	if err != nil {
 		return "" // these types always encode
 	}
-	sum := sha256.Sum256(raw)
+	sum := sha256.Sum256(append(raw, c.Annotations[mutatingAnnotation]...))
 	return hex.EncodeToString(sum[:8])
 }
 

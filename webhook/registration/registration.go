@@ -11,15 +11,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
@@ -63,6 +60,10 @@ type Options struct {
 	// Namespace is Mainstay's own, SyncAccount its account's full user name.
 	Namespace   string
 	SyncAccount string
+	// Connect returns the subresources of pods that a loaded deny asks for, and
+	// ConnectChanged a channel that closes when it may return others. Nil: none.
+	Connect        func() []string
+	ConnectChanged func() <-chan struct{}
 	// ScaleFail makes the entry scale fail closed, too.
 	ScaleFail bool
 	// TimeoutSeconds that the API server waits at the entries that may fail
@@ -101,8 +102,8 @@ const (
 	promotionInterval = 100 * time.Millisecond
 )
 
-// Registration keeps the ValidatingWebhookConfiguration as it has to be. It is
-// safe for concurrent use.
+// Registration keeps the webhook configurations as they have to be. It is safe
+// for concurrent use.
 type Registration struct {
 	options Options
 	metrics *metrics
@@ -113,13 +114,12 @@ type Registration struct {
 	// proven, that the API server was seen to reach the endpoint.
 	started bool
 	proven  bool
-	// published is what was last written or found right; inForce the digest
-	// that last answered a canary, probed when.
-	published *admissionregistrationv1.ValidatingWebhookConfiguration
-	inForce   string
-	probed    time.Time
-	retry     time.Duration
-	restores  []time.Time
+	// inForce is the digest of the validating configuration that last answered
+	// a canary, probed when.
+	inForce              string
+	probed               time.Time
+	retry                time.Duration
+	validating, mutating kept
 
 	stateMu sync.RWMutex
 	state   State
@@ -161,6 +161,7 @@ func New(options Options) (*Registration, error) {
 		state:   State{Mode: Ignore, Message: "the webhook is not registered yet"},
 		changed: make(chan struct{}),
 	}
+	r.validating.store, r.mutating.store = validatingStore(options.Client), mutatingStore(options.Client)
 	if r.options.Probe == nil {
 		r.options.Probe = r.send
 	}
@@ -190,19 +191,24 @@ func (r *Registration) Start(ctx context.Context) error {
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, Name).String()
 		}))
-	informer := factory.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer()
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { r.poke() }, UpdateFunc: func(any, any) { r.poke() }, DeleteFunc: func(any) { r.poke() },
-	}); err != nil {
-		return fmt.Errorf("watch the webhook configuration: %w", err)
+	api := factory.Admissionregistration().V1()
+	for _, informer := range []cache.SharedIndexInformer{api.ValidatingWebhookConfigurations().Informer(), api.MutatingWebhookConfigurations().Informer()} {
+		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { r.poke() }, UpdateFunc: func(any, any) { r.poke() }, DeleteFunc: func(any) { r.poke() },
+		}); err != nil {
+			return fmt.Errorf("watch the webhook configurations: %w", err)
+		}
+		go informer.RunWithContext(ctx)
 	}
-	go informer.RunWithContext(ctx)
 	for {
 		// The channels come first: a change during the step wakes the next one.
 		index, bundle := r.options.Index.Changed(), r.options.BundleChanged()
-		var off <-chan struct{}
+		var off, connect <-chan struct{}
 		if r.options.Off != nil {
 			off = r.options.Off.Changed()
+		}
+		if r.options.ConnectChanged != nil {
+			connect = r.options.ConnectChanged()
 		}
 		wait, err := r.step(ctx)
 		if ctx.Err() != nil {
@@ -211,7 +217,7 @@ func (r *Registration) Start(ctx context.Context) error {
 		if err != nil && r.options.Error != nil {
 			r.options.Error(err)
 		}
-		if !r.sleep(ctx, wait, index, bundle, off) {
+		if !r.sleep(ctx, wait, index, bundle, off, connect) {
 			return nil
 		}
 	}
@@ -220,7 +226,7 @@ func (r *Registration) Start(ctx context.Context) error {
 // sleep waits until there is something to do: a change, the time that step
 // asked for, or that this replica has become the leader. It reports false at
 // the end of ctx.
-func (r *Registration) sleep(ctx context.Context, wait time.Duration, index, bundle, off <-chan struct{}) bool {
+func (r *Registration) sleep(ctx context.Context, wait time.Duration, index, bundle, off, connect <-chan struct{}) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	var promoted <-chan time.Time
@@ -236,6 +242,7 @@ func (r *Registration) sleep(ctx context.Context, wait time.Duration, index, bun
 		case <-index:
 		case <-bundle:
 		case <-off:
+		case <-connect:
 		case <-r.wake:
 		case <-timer.C:
 		case <-promoted:
@@ -276,13 +283,13 @@ func (r *Registration) Ensure(ctx context.Context) error {
 func (r *Registration) settled() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.published == nil {
+	if r.validating.published == nil {
 		return false
 	}
 	if r.off() {
 		return true
 	}
-	return r.inForce == r.published.Annotations[ConfigurationAnnotation] && r.proven
+	return r.inForce == digest(r.validating.published) && r.proven
 }
 
 func (r *Registration) poke() {
@@ -304,115 +311,6 @@ func (r *Registration) offState() (active bool, reason string, until time.Time) 
 	return r.options.Off.State(r.options.Clock())
 }
 
-// step brings the cluster one step nearer to what has to be there, and says
-// when to look again.
-func (r *Registration) step(ctx context.Context) (time.Duration, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	configurations := r.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	have, err := configurations.Get(ctx, Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		have, err = nil, nil
-	}
-	if err != nil {
-		return r.backoff(), fmt.Errorf("get the webhook configuration: %w", err)
-	}
-	want, wait := r.wanted(have)
-	if want == nil {
-		return wait, nil
-	}
-	if have == nil || !same(want, have) {
-		if wait := r.fight(want, have); wait > 0 {
-			return wait, nil
-		}
-		if err := r.publish(ctx, want, have); err != nil {
-			return r.backoff(), err
-		}
-	}
-	r.published = want
-	return r.prove(ctx, want), nil
-}
-
-// wanted is what has to be in the cluster, as far as this replica may say; nil
-// and a time to wait where it can't say anything yet.
-func (r *Registration) wanted(have *admissionregistrationv1.ValidatingWebhookConfiguration) (*admissionregistrationv1.ValidatingWebhookConfiguration, time.Duration) {
-	if !r.options.Leader() {
-		// The index of a replica that does not lead may lag behind. It keeps
-		// what was published, and knows an edited one by its digest.
-		if have != nil && intact(have) {
-			return have, 0
-		}
-		return r.published, probeInterval
-	}
-	if !r.options.Ready() {
-		r.set(State{r.State().Mode, "the inventories are being read"})
-		return nil, 50 * time.Millisecond
-	}
-	bundle := r.options.Bundle()
-	if len(bundle) == 0 {
-		r.set(State{Ignore, "there is no serving certificate yet"})
-		return nil, 100 * time.Millisecond
-	}
-	d := desired{
-		held: read(r.options.Index, r.options.Namespace), endpoint: r.options.Endpoint, bundle: bundle,
-		namespace: r.options.Namespace, syncAccount: r.options.SyncAccount, scaleFail: r.options.ScaleFail,
-		timeout: r.options.TimeoutSeconds,
-	}
-	if !r.started {
-		// A configuration that fails closed at this very endpoint was proven
-		// before: opening it during each start would be a gap.
-		r.started = true
-		r.proven = r.proven || have != nil && failsClosedAt(have, d)
-	}
-	d.fail = r.proven && !r.off()
-	return d.configuration(), 0
-}
-
-// publish writes the configuration, others' additions kept.
-func (r *Registration) publish(ctx context.Context, want, have *admissionregistrationv1.ValidatingWebhookConfiguration) error {
-	configurations := r.options.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	var err error
-	if have == nil {
-		fresh := want.DeepCopy()
-		fresh.ResourceVersion, fresh.UID, fresh.ManagedFields = "", "", nil
-		fresh.CreationTimestamp, fresh.Generation = metav1.Time{}, 0
-		_, err = configurations.Create(ctx, fresh, metav1.CreateOptions{FieldManager: v1alpha1.FieldManager})
-	} else {
-		_, err = configurations.Update(ctx, merged(want, have), metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
-	}
-	if err != nil {
-		return fmt.Errorf("write the webhook configuration: %w", err)
-	}
-	return nil
-}
-
-// fight counts a restore, and returns how long to wait where someone else
-// writes the configuration again and again.
-func (r *Registration) fight(want, have *admissionregistrationv1.ValidatingWebhookConfiguration) time.Duration {
-	if r.published == nil || digest(r.published) != digest(want) {
-		return 0 // our own change
-	}
-	now := r.options.Clock()
-	for len(r.restores) > 0 && now.Sub(r.restores[0]) > fightWindow {
-		r.restores = r.restores[1:]
-	}
-	if len(r.restores) >= fightRestores {
-		if since := now.Sub(r.restores[len(r.restores)-1]); since < fightInterval {
-			other := "someone deletes"
-			if have != nil {
-				other = writer(have) + " edits"
-			}
-			r.set(State{r.State().Mode, fmt.Sprintf(
-				"%s the ValidatingWebhookConfiguration %s again and again; it is put back once a minute", other, Name)})
-			return fightInterval - since
-		}
-	}
-	r.restores = append(r.restores, now)
-	r.metrics.restored.Inc()
-	r.inForce = ""
-	return 0
-}
-
 func (r *Registration) backoff() time.Duration {
 	r.retry = min(max(r.retry*2, retryMin), retryMax)
 	return r.retry
@@ -429,6 +327,6 @@ func (r *Registration) set(state State) {
 	r.changed = make(chan struct{})
 }
 
-func digest(c *admissionregistrationv1.ValidatingWebhookConfiguration) string {
+func digest(c *configuration) string {
 	return c.Annotations[ConfigurationAnnotation]
 }

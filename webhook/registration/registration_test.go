@@ -21,6 +21,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
@@ -65,56 +66,97 @@ func index(t *testing.T, objects ...declaredAs) *ownership.Index {
 
 func declare(t *testing.T, x *ownership.Index, generation int64, objects ...declaredAs) {
 	t.Helper()
+	declareFor(t, x, ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce, Generation: generation}, objects...)
+}
+
+func declareFor(t *testing.T, x *ownership.Index, sync ownership.Sync, objects ...declaredAs) {
+	t.Helper()
 	var entries []*ownership.Entry
 	for _, o := range objects {
 		entries = append(entries, &ownership.Entry{
 			ID: ownership.ID{Group: o.group, Kind: o.kind, Namespace: o.namespace, Name: o.name}, Version: o.version, Resource: o.resource,
 		})
 	}
-	sync := &ownership.Sync{Namespace: namespace, Name: "shop", Mode: v1alpha1.ModeEnforce, Generation: generation}
-	if err := x.Replace(sync, entries); err != nil {
+	sync.Namespace = namespace
+	sync.Generation = max(sync.Generation, 1)
+	if err := x.Replace(&sync, entries); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// many is what a larger repository has.
+var many = []declaredAs{
+	{"apps", "v1", "StatefulSet", "statefulsets", "db", "postgres"},
+	{"apps", "v1", "ReplicaSet", "replicasets", "db", "bare"},
+	{"", "v1", "ReplicationController", "replicationcontrollers", "old", "rc"},
+	{"batch", "v1", "CronJob", "cronjobs", "db", "backup"},
+	{"networking.k8s.io", "v1", "Ingress", "ingresses", "front", "site"},
+	{"apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", "", "crontabs.stable.example.com"},
+	{"stable.example.com", "v1", "CronTab", "crontabs", "db", "one"},
+	{"stable.example.com", "v1beta1", "Report", "reports", "", "cluster-wide"},
+	{"gateway.networking.k8s.io", "v1", "Gateway", "gateways", "front", "edge"},
+	{"", "v1", "ServiceAccount", "serviceaccounts", "kube-node-lease", "apart"},
+	{"", "v1", "Secret", "secrets", "db", "password"},
+}
+
+type inventory struct {
+	sync    ownership.Sync
+	objects []declaredAs
+}
+
 func TestConfiguration(t *testing.T) {
 	service := Endpoint{Service: &ServicePort{Namespace: namespace, Name: "mainstay"}}
+	enforced := func(objects ...declaredAs) []inventory {
+		return []inventory{{ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce}, objects}}
+	}
 	tests := map[string]struct {
-		objects   []declaredAs
-		endpoint  Endpoint
-		fail      bool
-		scaleFail bool
+		inventories []inventory
+		options     Options
+		unproven    bool
+		off         bool
 	}{
-		"shop":            {shop, service, true, false},
-		"unproven":        {shop, service, false, false},
-		"scale-fails":     {shop[:1], service, true, true},
-		"nothing-by-url":  {nil, Endpoint{URL: "https://127.0.0.1:9443"}, true, false},
-		"cluster-scope":   {shop[6:7], service, true, false},
-		"unseen-resource": {shop[9:], service, true, false},
+		"shop":            {inventories: enforced(shop...)},
+		"unproven":        {inventories: enforced(shop...), unproven: true},
+		"off":             {inventories: enforced(shop[:1]...), options: Options{ScaleFail: true}, off: true},
+		"scale-fails":     {inventories: enforced(shop[:1]...), options: Options{ScaleFail: true, TimeoutSeconds: 5}},
+		"nothing-by-url":  {options: Options{Endpoint: Endpoint{URL: "https://127.0.0.1:9443"}}},
+		"cluster-scope":   {inventories: enforced(shop[6]), options: Options{Connect: func() []string { return []string{"exec"} }}},
+		"unseen-resource": {inventories: enforced(shop[9:]...)},
+		"many-kinds":      {inventories: enforced(many...)},
+		"no-shells": {inventories: enforced(shop[:1]...), options: Options{Connect: func() []string {
+			return []string{"resize", "portforward", "exec", "attach", "ephemeralcontainers", "eviction", "binding", "log"}
+		}}},
+		"no-exec": {inventories: enforced(shop[:1]...), options: Options{Connect: func() []string { return []string{"exec"} }}},
+		"observe-beside-enforce": {inventories: []inventory{
+			{ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce}, shop[:2]},
+			{ownership.Sync{Name: "trial", Mode: v1alpha1.ModeObserve, Controllers: v1alpha1.ControllersCorrect}, slices.Concat(many, shop[9:])},
+		}},
+		"only-observe": {inventories: []inventory{{ownership.Sync{Name: "trial", Mode: v1alpha1.ModeObserve}, many[:7]}}},
+		"correct": {inventories: []inventory{
+			{ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce, Controllers: v1alpha1.ControllersCorrect}, slices.Concat(shop[:2], shop[5:9])},
+			{ownership.Sync{Name: "audited", Mode: v1alpha1.ModeAudit, Controllers: v1alpha1.ControllersCorrect}, many[:1]},
+			{ownership.Sync{Name: "strict", Mode: v1alpha1.ModeEnforce, Controllers: v1alpha1.ControllersRefuse}, many[4:5]},
+		}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			d := desired{
-				held: read(index(t, test.objects...), namespace), endpoint: test.endpoint, bundle: []byte("bundle"),
-				namespace: namespace, syncAccount: account, fail: test.fail, scaleFail: test.scaleFail,
+			x := ownership.NewIndex()
+			for _, i := range test.inventories {
+				declareFor(t, x, i.sync, i.objects...)
 			}
-			got, err := yaml.Marshal(d.configuration())
-			if err != nil {
-				t.Fatal(err)
+			off := &offSwitch{changed: make(chan struct{})}
+			if test.off {
+				off.set(time.Now().Add(time.Hour))
 			}
-			file := filepath.Join("testdata", name+".yaml")
-			if *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
+			f := newFixture(t, newCluster(), func(o *Options) {
+				o.Index, o.Endpoint, o.Off = x, service, off
+				o.ScaleFail, o.TimeoutSeconds, o.Connect = test.options.ScaleFail, test.options.TimeoutSeconds, test.options.Connect
+				if test.options.Endpoint.URL != "" {
+					o.Endpoint = test.options.Endpoint
 				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", file, diff)
-			}
+			})
+			f.proven = !test.unproven
+			golden(t, filepath.Join("testdata", name+".yaml"), f.wantedNow())
 		})
 	}
 	files, err := filepath.Glob("testdata/*.yaml")
@@ -128,15 +170,54 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
-	d := desired{
-		held: read(index(t, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+// wantedNow is what the leader publishes.
+func (f *fixture) wantedNow() pair {
+	want, _ := f.wanted(pair{})
+	return want
+}
+
+func golden(t *testing.T, file string, p pair) {
+	t.Helper()
+	got, err := yaml.Marshal(toValidating(p.validating))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, w := range d.configuration().Webhooks {
+	if p.mutating != nil {
+		p.mutating.TypeMeta = metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"}
+		raw, err := yaml.Marshal(p.mutating)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = slices.Concat(got, []byte("---\n"), raw)
+	}
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
+	x := ownership.NewIndex()
+	declareFor(t, x, ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce, Controllers: v1alpha1.ControllersCorrect}, shop...)
+	declareFor(t, x, ownership.Sync{Name: "trial", Mode: v1alpha1.ModeObserve}, shop...)
+	d := desired{
+		declared: read(x, namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+	}
+	configurations := d.configurations()
+	for _, w := range slices.Concat(configurations.validating.Webhooks, configurations.mutating.Webhooks) {
 		for _, r := range w.Rules {
 			for _, group := range r.APIGroups {
 				for _, resource := range r.Resources {
-					switch strings.TrimSuffix(resource, "/scale") {
+					parent, _, _ := strings.Cut(resource, "/")
+					switch parent {
 					case "pods", "nodes", "leases", "events", "endpoints", "endpointslices", "*":
 						t.Errorf("%s registers %s.%s", w.Name, resource, group)
 					}
@@ -151,36 +232,36 @@ func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
 
 func TestSameToleratesWhatOthersMayAdd(t *testing.T) {
 	want := desired{
-		held: read(index(t, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
-	}.configuration()
+		declared: read(index(t, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+	}.configurations().validating
 	ignore := admissionregistrationv1.Ignore
 	tests := map[string]struct {
-		edit func(*admissionregistrationv1.ValidatingWebhookConfiguration)
+		edit func(*configuration)
 		same bool
 	}{
-		"nothing":                 {func(*admissionregistrationv1.ValidatingWebhookConfiguration) {}, true},
-		"a label of someone else": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) { c.Labels["team"] = "x" }, true},
-		"an enforcer's expression": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"nothing":                 {func(*configuration) {}, true},
+		"a label of someone else": {func(c *configuration) { c.Labels["team"] = "x" }, true},
+		"an enforcer's expression": {func(c *configuration) {
 			s := c.Webhooks[0].NamespaceSelector
 			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: "control-plane", Operator: metav1.LabelSelectorOpDoesNotExist})
 		}, true},
-		"another expression": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"another expression": {func(c *configuration) {
 			s := c.Webhooks[0].NamespaceSelector
 			s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist})
 		}, false},
-		"an entry fails open": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) { c.Webhooks[0].FailurePolicy = &ignore }, false},
-		"an entry is gone":    {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) { c.Webhooks = c.Webhooks[1:] }, false},
-		"a rule is gone": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"an entry fails open": {func(c *configuration) { c.Webhooks[0].FailurePolicy = &ignore }, false},
+		"an entry is gone":    {func(c *configuration) { c.Webhooks = c.Webhooks[1:] }, false},
+		"a rule is gone": {func(c *configuration) {
 			c.Webhooks[0].Rules = c.Webhooks[0].Rules[1:]
 		}, false},
-		"our label is gone": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) { delete(c.Labels, NameLabel) }, false},
-		"the trust is replaced": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"our label is gone": {func(c *configuration) { delete(c.Labels, NameLabel) }, false},
+		"the trust is replaced": {func(c *configuration) {
 			c.Webhooks[0].ClientConfig.CABundle = []byte("x")
 		}, false},
-		"a condition is added": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"a condition is added": {func(c *configuration) {
 			c.Webhooks[0].MatchConditions = []admissionregistrationv1.MatchCondition{{Name: "never", Expression: "false"}}
 		}, false},
-		"the enforcer is allowed": {func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+		"the enforcer is allowed": {func(c *configuration) {
 			c.Annotations[enforcerAnnotation] = "false"
 		}, false},
 	}
@@ -208,6 +289,35 @@ type cluster struct {
 	mu        sync.Mutex
 	reachable bool
 	probes    int
+	// refuse is what the API server says to a dry run; nil for nothing.
+	refuse error
+}
+
+// newCluster returns a fake API server that, unlike client-go's, stores nothing
+// in a dry run.
+func newCluster() *cluster {
+	c := &cluster{Clientset: fake.NewClientset()}
+	dry := func(action clienttesting.Action) (bool, runtime.Object, error) {
+		var object runtime.Object
+		var dryRun []string
+		switch a := action.(type) {
+		case clienttesting.CreateActionImpl:
+			object, dryRun = a.GetObject(), a.CreateOptions.DryRun
+		case clienttesting.UpdateActionImpl:
+			object, dryRun = a.GetObject(), a.UpdateOptions.DryRun
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(dryRun) > 0, object, c.refuse
+	}
+	c.PrependReactor("create", "*", dry)
+	c.PrependReactor("update", "*", dry)
+	return c
+}
+
+func reachable(c *cluster) *cluster {
+	c.reach(true)
+	return c
 }
 
 func (c *cluster) probe(ctx context.Context, canary []byte) error {
@@ -223,7 +333,7 @@ func (c *cluster) probe(ctx context.Context, canary []byte) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	if err != nil || digest(have) != inventory.Annotations[ConfigurationAnnotation] || !reachable {
+	if err != nil || have.Annotations[ConfigurationAnnotation] != inventory.Annotations[ConfigurationAnnotation] || !reachable {
 		return nil //nolint:nilerr // without a configuration the canary is created
 	}
 	return errors.New(`admission webhook "own.mainstay.dev" denied the request: ` + webhook.CanaryMessage(inventory.Annotations[webhook.CanaryAnnotation]))
@@ -302,7 +412,7 @@ func (f *fixture) start(t *testing.T) {
 	})
 }
 
-func (f *fixture) get(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
+func (f *fixture) get(t *testing.T) *configuration {
 	t.Helper()
 	c, err := f.cluster.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -311,11 +421,11 @@ func (f *fixture) get(t *testing.T) *admissionregistrationv1.ValidatingWebhookCo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return fromValidating(c)
 }
 
 // policies are the failure policies by entry.
-func policies(c *admissionregistrationv1.ValidatingWebhookConfiguration) map[string]string {
+func policies(c *configuration) map[string]string {
 	out := map[string]string{}
 	if c != nil {
 		for _, w := range c.Webhooks {
@@ -326,8 +436,8 @@ func policies(c *admissionregistrationv1.ValidatingWebhookConfiguration) map[str
 }
 
 var (
-	open   = map[string]string{"held": "Ignore", "own": "Ignore", "created": "Ignore", "scale": "Ignore"}
-	closed = map[string]string{"held": "Fail", "own": "Fail", "created": "Ignore", "scale": "Ignore"}
+	open   = map[string]string{"held": "Ignore", "own": "Ignore", "created": "Ignore", "status": "Ignore", "scale": "Ignore"}
+	closed = map[string]string{"held": "Fail", "own": "Fail", "created": "Ignore", "status": "Ignore", "scale": "Ignore"}
 )
 
 // await waits until a condition holds.
@@ -348,7 +458,7 @@ func (f *fixture) awaitPolicies(t *testing.T, want map[string]string) {
 }
 
 func TestNothingFailsClosedBeforeTheWebhookIsReached(t *testing.T) {
-	f := newFixture(t, &cluster{Clientset: fake.NewClientset()})
+	f := newFixture(t, newCluster())
 	f.start(t)
 	await(t, "three probes", func() bool { f.cluster.mu.Lock(); defer f.cluster.mu.Unlock(); return f.cluster.probes >= 3 })
 	if diff := cmp.Diff(open, policies(f.get(t))); diff != "" {
@@ -363,7 +473,7 @@ func TestNothingFailsClosedBeforeTheWebhookIsReached(t *testing.T) {
 }
 
 func TestAnEditedConfigurationComesBack(t *testing.T) {
-	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	f := newFixture(t, reachable(newCluster()))
 	f.start(t)
 	f.awaitPolicies(t, closed)
 	await(t, "the state Fail", func() bool { return f.State().Mode == Fail })
@@ -380,7 +490,7 @@ func TestAnEditedConfigurationComesBack(t *testing.T) {
 		edited.Webhooks[i].FailurePolicy = &ignore
 	}
 	edited.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "rancher", Time: &metav1.Time{Time: time.Now()}}}
-	if _, err := configurations.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+	if _, err := configurations.Update(t.Context(), toValidating(edited), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f.awaitPolicies(t, closed)
@@ -396,7 +506,7 @@ func TestAnEditedConfigurationComesBack(t *testing.T) {
 }
 
 func TestANewKindIsCoveredBeforeItsFirstObject(t *testing.T) {
-	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	f := newFixture(t, reachable(newCluster()))
 	if err := f.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +534,7 @@ func TestANewKindIsCoveredBeforeItsFirstObject(t *testing.T) {
 }
 
 func TestOffOpensTheEntriesForATime(t *testing.T) {
-	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true})
+	f := newFixture(t, reachable(newCluster()))
 	f.start(t)
 	f.awaitPolicies(t, closed)
 	f.off.set(time.Now().Add(300 * time.Millisecond))
@@ -434,7 +544,7 @@ func TestOffOpensTheEntriesForATime(t *testing.T) {
 }
 
 func TestARestartOpensNoGap(t *testing.T) {
-	c := &cluster{Clientset: fake.NewClientset(), reachable: true}
+	c := reachable(newCluster())
 	before := newFixture(t, c)
 	if err := before.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
@@ -469,7 +579,7 @@ func TestARestartOpensNoGap(t *testing.T) {
 
 func TestANewLeaderPublishesAtOnce(t *testing.T) {
 	var leads atomic.Bool
-	f := newFixture(t, &cluster{Clientset: fake.NewClientset(), reachable: true}, func(o *Options) { o.Leader = leads.Load })
+	f := newFixture(t, reachable(newCluster()), func(o *Options) { o.Leader = leads.Load })
 	f.start(t)
 	if got := f.get(t); got != nil {
 		t.Errorf("a replica that does not lead published %v", got)
@@ -479,7 +589,7 @@ func TestANewLeaderPublishesAtOnce(t *testing.T) {
 }
 
 func TestAFollowerPutsBackWhatWasPublished(t *testing.T) {
-	c := &cluster{Clientset: fake.NewClientset(), reachable: true}
+	c := reachable(newCluster())
 	leader := newFixture(t, c)
 	if err := leader.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
@@ -506,7 +616,7 @@ func TestAFollowerPutsBackWhatWasPublished(t *testing.T) {
 	}
 	edited := follower.get(t)
 	edited.Webhooks = edited.Webhooks[1:]
-	if _, err := configurations.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+	if _, err := configurations.Update(t.Context(), toValidating(edited), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	step()
