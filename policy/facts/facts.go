@@ -41,6 +41,9 @@ type Options struct {
 // Facts watches what the engine needs.
 type Facts struct {
 	o Options
+	// look asks Start to follow what is needed by now, and is answered when it
+	// does.
+	look chan chan struct{}
 
 	mu      sync.Mutex
 	watches map[schema.GroupKind]*watched
@@ -61,7 +64,7 @@ func New(o Options) (*Facts, error) {
 	case o.Engine == nil:
 		return nil, errors.New("facts: Options.Engine is required")
 	}
-	return &Facts{o: o, watches: map[schema.GroupKind]*watched{}}, nil
+	return &Facts{o: o, look: make(chan chan struct{}), watches: map[schema.GroupKind]*watched{}}, nil
 }
 
 // NeedLeaderElection tells the manager that every replica needs its facts.
@@ -79,14 +82,24 @@ func (f *Facts) Start(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-timer.C:
+		case followed := <-f.look:
+			f.follow(ctx)
+			close(followed)
 		}
 	}
 }
 
 // Synced waits until every needed kind that is installed was listed once, and
-// the engine knows that.
+// the engine knows that. Start has to run: the watches are its own, and outlive
+// ctx.
 func (f *Facts) Synced(ctx context.Context) error {
-	f.follow(ctx)
+	followed := make(chan struct{})
+	select {
+	case f.look <- followed:
+		<-followed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	f.mu.Lock()
 	var synced []cache.InformerSynced
 	var kinds []schema.GroupKind

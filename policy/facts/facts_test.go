@@ -261,6 +261,16 @@ func TestWatchesFollowTheNeeds(t *testing.T) {
 	})
 }
 
+func TestAWatchOutlivesWhoeverWaitedForIt(t *testing.T) {
+	s := newStage(t, configMaps)
+	s.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	must(t, s.facts.Synced(ctx))
+	cancel()
+	s.create("later", "one")
+	s.await("the object is seen", func() bool { return s.value("later") == "one" })
+}
+
 func TestSyncedEndsWithItsContext(t *testing.T) {
 	s := newStage(t, configMaps)
 	ctx, cancel := context.WithCancel(t.Context())
