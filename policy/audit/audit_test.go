@@ -5,6 +5,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -265,6 +266,24 @@ func TestRefusalsAreCountedForADay(t *testing.T) {
 	}
 	if got := r.Refused24h(types.NamespacedName{Name: "other"}); got != 0 {
 		t.Errorf("another GitSync: %d", got)
+	}
+}
+
+func TestTheLastEventsAreWrittenToo(t *testing.T) {
+	events := &fakeEvents{written: make(chan string, 10)}
+	r, err := New(Options{Events: events, Mask: mask, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Record(change("Deployment", "deployments", "apps", field("spec.replicas", "2", "5")), refusal)
+	r.Record(change("Deployment", "deployments", "apps", field("spec.paused", "", "true")), refusal)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Start(ended); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(events.written); n != 2 {
+		t.Errorf("%d Events were written, want those of both refusals before the end", n)
 	}
 }
 

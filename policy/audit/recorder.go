@@ -94,7 +94,7 @@ func New(options Options) (*Recorder, error) {
 	return r, nil
 }
 
-// Start writes Events until ctx ends.
+// Start writes Events until ctx ends, and then those that were queued by then.
 func (r *Recorder) Start(ctx context.Context) error {
 	if r.options.Events == nil {
 		<-ctx.Done()
@@ -102,16 +102,28 @@ func (r *Recorder) Start(ctx context.Context) error {
 	}
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
 		case e := <-r.queue:
-			var related runtime.Object // a nil pointer would not be a nil interface
-			if e.sync != nil {
-				related = e.sync
+			r.write(e)
+			continue
+		case <-ctx.Done():
+		}
+		for {
+			select {
+			case e := <-r.queue:
+				r.write(e)
+			default:
+				return nil
 			}
-			r.options.Events.Eventf(e.object, related, e.kind, e.reason, e.action, "%s", e.note)
 		}
 	}
+}
+
+func (r *Recorder) write(e event) {
+	var related runtime.Object // a nil pointer would not be a nil interface
+	if e.sync != nil {
+		related = e.sync
+	}
+	r.options.Events.Eventf(e.object, related, e.kind, e.reason, e.action, "%s", e.note)
 }
 
 // NeedLeaderElection tells that every replica records what it decides.
