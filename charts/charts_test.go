@@ -99,6 +99,7 @@ func TestRenderRefusesBadInput(t *testing.T) {
 		"no namespace":          {charts.Options{}, "Options.Namespace is required"},
 		"an unknown key":        {charts.Options{Namespace: namespace, Values: map[string]any{"replicas": 1}}, "replicas"},
 		"an unknown nested key": {charts.Options{Namespace: namespace, Values: map[string]any{"config": map[string]any{"cluster": "x"}}}, "cluster"},
+		"a delay of minutes":    {charts.Options{Namespace: namespace, Values: map[string]any{"config": map[string]any{"webhook": map[string]any{"shutdownDelay": "1m"}}}}, "/config/webhook/shutdownDelay"},
 		"a wrong type":          {charts.Options{Namespace: namespace, Values: map[string]any{"controller": map[string]any{"replicas": "two"}}}, "/controller/replicas"},
 	}
 	for name, tt := range tests {
@@ -160,6 +161,29 @@ func TestDeploymentIsRestrictedAndReadsTheConfiguration(t *testing.T) {
 	}
 	if *deployment.Spec.Replicas != 2 {
 		t.Errorf("replicas = %d, want 2", *deployment.Spec.Replicas)
+	}
+}
+
+func TestAReplicaIsGivenTheTimeToEnd(t *testing.T) {
+	for delay, want := range map[string]int64{"": 45, "0s": 35, "120s": 155} {
+		t.Run("webhook.shutdownDelay="+delay, func(t *testing.T) {
+			var values map[string]any
+			if delay != "" {
+				values = map[string]any{"config": map[string]any{"webhook": map[string]any{"shutdownDelay": delay}}}
+			}
+			deployment := &appsv1.Deployment{}
+			find(t, render(t, values), "Deployment", "mainstay", deployment)
+			pod := deployment.Spec.Template.Spec
+			if got := *pod.TerminationGracePeriodSeconds; got != want {
+				t.Errorf("terminationGracePeriodSeconds = %d, want %d", got, want)
+			}
+			if probe := pod.Containers[0].ReadinessProbe; probe.HTTPGet.Path != "/readyz" || probe.PeriodSeconds > 2 {
+				t.Errorf("readiness is asked for at %s every %d s", probe.HTTPGet.Path, probe.PeriodSeconds)
+			}
+			if n := len(pod.TopologySpreadConstraints); n != 2 {
+				t.Errorf("%d constraints spread the replicas, want one for nodes and one for zones", n)
+			}
+		})
 	}
 }
 

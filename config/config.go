@@ -50,6 +50,10 @@ type Webhook struct {
 	// ScaleFailurePolicy says what happens to a scale request while no replica
 	// answers.
 	ScaleFailurePolicy FailurePolicy `json:"scaleFailurePolicy"`
+	// ShutdownDelay is how long a replica that was told to end goes on accepting
+	// requests while it is no longer ready: as long as endpoint controllers and
+	// API servers may take to notice. At most 5 minutes; 0s does not wait.
+	ShutdownDelay metav1.Duration `json:"shutdownDelay"`
 }
 
 // FailurePolicy says what happens to a request while no replica answers.
@@ -127,6 +131,7 @@ func base() *Config {
 			BindAddress:        ":10250",
 			TimeoutSeconds:     3,
 			ScaleFailurePolicy: FailurePolicyIgnore,
+			ShutdownDelay:      metav1.Duration{Duration: 10 * time.Second},
 		},
 		Metrics:        Metrics{BindAddress: ":8080"},
 		Health:         Health{BindAddress: ":8081"},

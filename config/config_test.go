@@ -80,6 +80,10 @@ func TestParseReadsOverTheDefaults(t *testing.T) {
 			file: "webhook: {service: {name: gate}}",
 			want: func(c *config.Config) { c.Webhook.Service.Name = "gate" },
 		},
+		"a replica may end at once": {
+			file: "webhook: {shutdownDelay: 0s}",
+			want: func(c *config.Config) { c.Webhook.ShutdownDelay.Duration = 0 },
+		},
 		"metrics can be turned off": {
 			file: `metrics: {bindAddress: "0"}`,
 			want: func(c *config.Config) { c.Metrics.BindAddress = "0" },
@@ -121,6 +125,8 @@ func TestParseRefuses(t *testing.T) {
 		"a URL without TLS":                   {header + "webhook: {url: http://x}", "webhook.url: must be https://"},
 		"a time-out of a minute":              {header + "webhook: {timeoutSeconds: 60}", "webhook.timeoutSeconds: must be between 1 and 10, is 60"},
 		"an unknown failure policy":           {header + "webhook: {scaleFailurePolicy: Deny}", "webhook.scaleFailurePolicy: must be Ignore or Fail"},
+		"a delay before the past":             {header + "webhook: {shutdownDelay: -1s}", "webhook.shutdownDelay: must be between 0s and 5m, is -1s"},
+		"a delay of an hour":                  {header + "webhook: {shutdownDelay: 1h}", "webhook.shutdownDelay: must be between 0s and 5m, is 1h0m0s"},
 		"an address without a port":           {header + "health: {bindAddress: localhost}", "health.bindAddress: must be host:port"},
 		"an address with a word for a port":   {header + `webhook: {bindAddress: ":https"}`, "webhook.bindAddress: must end in a port"},
 		"no parallelism":                      {header + "sync: {parallelism: 0}", "sync.parallelism: must be between 1 and 256"},

@@ -45,6 +45,9 @@ func (c *Config) Validate() error {
 	default:
 		wrong("webhook.scaleFailurePolicy", "must be Ignore or Fail, is %q", c.Webhook.ScaleFailurePolicy)
 	}
+	if d := c.Webhook.ShutdownDelay.Duration; d < 0 || d > 5*time.Minute {
+		wrong("webhook.shutdownDelay", "must be between 0s and 5m, is %s", d)
+	}
 	if c.Metrics.BindAddress != "0" {
 		check("metrics.bindAddress", bindAddress(c.Metrics.BindAddress))
 	}

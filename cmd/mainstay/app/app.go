@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -44,7 +45,8 @@ import (
 	"github.com/mainstay-gitops/mainstay/webhook/registration"
 )
 
-// Run builds the process and runs it until ctx ends or a part fails.
+// Run builds the process and runs it until ctx ends or a part fails. Either
+// way the requests that were accepted are answered before it returns.
 func Run(ctx context.Context, o Options) error {
 	if err := o.validate(); err != nil {
 		return err
@@ -57,7 +59,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	log.Info("starting", "version", o.Version, "cluster", o.Config.ClusterName, "objects", a.index.Len())
-	if err := a.manager.Start(ctx); err != nil {
+	if err := a.run(ctx, o.Config.Webhook.ShutdownDelay.Duration); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
@@ -65,9 +67,43 @@ func Run(ctx context.Context, o Options) error {
 
 // app is what has to be reached after it was built.
 type app struct {
-	manager ctrl.Manager
-	index   *ownership.Index
+	// replica runs what every replica needs to judge; leader what one of them
+	// does. They end one after the other.
+	replica, leader ctrl.Manager
+	server          *server
+	index           *ownership.Index
 }
+
+// run returns when both managers have ended. Leadership ends with ctx; what
+// admission needs lives until the last request is answered.
+func (a *app) run(ctx context.Context, delay time.Duration) error {
+	leaving, leave := context.WithCancel(ctx)
+	defer leave()
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var leadErr, serveErr error
+	var managers sync.WaitGroup
+	managers.Go(func() {
+		defer leave()
+		defer end()
+		serveErr = a.replica.Start(serving)
+	})
+	managers.Go(func() {
+		defer leave() // a lease that is lost does not drop requests, either
+		if a.replica.GetCache().WaitForCacheSync(leaving) {
+			leadErr = a.leader.Start(leaving)
+		}
+	})
+	<-leaving.Done()
+	ctrl.LoggerFrom(ctx).Info("leaving", "delay", delay.String())
+	drainErr := a.server.drain(serving, delay)
+	end()
+	managers.Wait()
+	return errors.Join(serveErr, leadErr, drainErr)
+}
+
+// gracePeriod is what the parts of a manager have to end.
+const gracePeriod = 4 * time.Second
 
 // build makes every part, left to right: first what both halves judge by, then
 // the webhook, then the sync loop. Nothing is served before the inventory and
@@ -83,20 +119,22 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("register types: %w", err)
 	}
+	grace := gracePeriod
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  log,
 		Metrics:                 metricsserver.Options{BindAddress: cfg.Metrics.BindAddress},
 		HealthProbeBindAddress:  cfg.Health.BindAddress,
-		LeaderElection:          cfg.LeaderElection.Enabled,
-		LeaderElectionID:        "mainstay",
-		LeaderElectionNamespace: cfg.Namespace,
-		// A leader that ends lets the next one begin at once.
-		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout: &grace,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
+	leader, err := newLeader(mgr, restConfig, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	lead := new(leading)
 	kube, err := kubernetes.NewForConfigAndClient(restConfig, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
@@ -140,16 +178,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	recorderOfEvents := mgr.GetEventRecorder("mainstay")
-	leader := func() bool {
-		select {
-		case <-mgr.Elected():
-			return true
-		default:
-			return false
-		}
-	}
 	reloader, err := reload.New(reload.Options{
-		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: leader, Key: key,
+		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: lead.now.Load, Key: key,
 	})
 	if err != nil {
 		return nil, err
@@ -163,7 +193,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	recorder, err := audit.New(audit.Options{
-		Ledger: o.Ledger, Events: recorderOfEvents, Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
+		Ledger: o.Ledger, Events: newEventWriter(kube, scheme, log), Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
 	})
 	if err != nil {
 		return nil, err
@@ -189,7 +219,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Client: kube, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
 		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account,
 		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail, TimeoutSeconds: cfg.Webhook.TimeoutSeconds,
-		Off: wayOut, Leader: leader, Registerer: registry, Error: report,
+		Off: wayOut, Leader: lead.now.Load, Registerer: registry, Error: report,
 	})
 	if err != nil {
 		return nil, err
@@ -252,7 +282,10 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 			return nil, fmt.Errorf("add %T: %w", part, err)
 		}
 	}
-	if err := errors.Join(reloader.SetupWithManager(mgr), syncLoop.SetupWithManager(mgr), watchInventories(mgr, loader)); err != nil {
+	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader)); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(leader.Add(lead), syncLoop.SetupWithManager(leader)); err != nil {
 		return nil, err
 	}
 	if err := namespaces.watch(ctx); err != nil {
@@ -271,7 +304,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add checks: %w", err)
 	}
-	return &app{manager: mgr, index: index}, nil
+	return &app{replica: mgr, leader: leader, server: server, index: index}, nil
 }
 
 // listTimeout is how long the sync loop waits for the objects that policies read.

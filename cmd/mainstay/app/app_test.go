@@ -49,7 +49,7 @@ type door struct {
 	server *server
 	url    string
 	client *http.Client
-	// stop ends the server and returns what Start did.
+	// stop drains the server and returns what Start did.
 	stop func() error
 }
 
@@ -72,8 +72,9 @@ func openDoor(t *testing.T, handler http.Handler) *door {
 	done := make(chan error, 1)
 	go func() { done <- d.server.Start(ctx) }()
 	d.stop = func() error {
+		err := d.server.drain(ctx, 0)
 		cancel()
-		return <-done
+		return errors.Join(err, <-done)
 	}
 	t.Cleanup(cancel)
 	for deadline := time.Now().Add(10 * time.Second); d.server.ready(nil) != nil; time.Sleep(time.Millisecond) {
@@ -123,7 +124,7 @@ func TestTheServerServesAdmissionAlone(t *testing.T) {
 	})
 	d.client.CloseIdleConnections()
 	if err := d.stop(); err != nil {
-		t.Errorf("Start: %v, want nil after an end that was asked for", err)
+		t.Errorf("%v, want nil after an end that was asked for", err)
 	}
 	if err := d.server.ready(nil); err == nil {
 		t.Error("it is ready after its end")
@@ -170,7 +171,7 @@ func TestARequestUnderWayIsAnsweredBeforeTheEnd(t *testing.T) {
 		t.Errorf("the answer is %q, %v", a.body, a.err)
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("Start: %v", err)
+		t.Error(err)
 	}
 }
 

@@ -18,15 +18,15 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// drain is how long requests that are under way may take after the end was
-// asked for. The API server waits at most 10 seconds for any of them.
-const drain = 10 * time.Second
+// underWay is how long requests that are under way may take when the listener
+// has closed: the longest time that an API server waits for any of them.
+const underWay = 30 * time.Second
 
-// server serves admission over TLS.
+// server serves admission over TLS, until it is drained.
 type server struct {
-	address string
-	http    *http.Server
-	serving atomic.Bool
+	address          string
+	http             *http.Server
+	serving, leaving atomic.Bool
 }
 
 // lines logs what net/http reports: mostly handshakes that came to nothing.
@@ -38,37 +38,66 @@ func (l lines) Write(p []byte) (int, error) {
 }
 
 func newServer(address string, handler http.Handler, tlsConfig *tls.Config, logger logr.Logger) *server {
+	s := &server{address: address}
 	mux := http.NewServeMux()
-	mux.Handle("/admit/", handler)
-	return &server{address: address, http: &http.Server{
+	mux.HandleFunc("/admit/", func(w http.ResponseWriter, r *http.Request) {
+		if s.leaving.Load() {
+			// The client's next connection goes to another replica. To close the
+			// idle ones from here would race with requests that are being sent.
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+	s.http = &http.Server{
 		Handler:           mux,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		IdleTimeout:       5 * time.Minute,
-		ErrorLog:          log.New(lines{logger}, "", 0),
-	}}
+		// Longer than clients keep a connection that is idle, so that they are
+		// the ones to close it.
+		IdleTimeout: 5 * time.Minute,
+		ErrorLog:    log.New(lines{logger}, "", 0),
+	}
+	return s
 }
 
 // NeedLeaderElection tells the manager that every replica serves admission.
 func (s *server) NeedLeaderElection() bool { return false }
 
-// Start serves until ctx ends, then lets requests that are under way finish.
+// Start serves until drain has closed the listener, and then until ctx ends.
+// If ctx ends first, requests that are under way are cut off.
 func (s *server) Start(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
 	if err != nil {
 		return fmt.Errorf("listen for admission requests: %w", err)
 	}
 	s.serving.Store(true)
+	defer s.serving.Store(false)
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.ServeTLS(listener, "", "") }()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("serve admission requests: %w", err)
+		if !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve admission requests: %w", err)
+		}
 	case <-ctx.Done():
 	}
-	s.serving.Store(false)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	<-ctx.Done()
+	return s.http.Close()
+}
+
+// drain ends serving without dropping a request: the replica is no longer ready
+// at once, goes on accepting requests for delay, or until ctx ends, then stops
+// listening and returns when all requests are answered.
+func (s *server) drain(ctx context.Context, delay time.Duration) error {
+	s.leaving.Store(true)
+	if s.serving.Load() {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, underWay)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return fmt.Errorf("finish admission requests: %w", err)
@@ -77,7 +106,10 @@ func (s *server) Start(ctx context.Context) error {
 }
 
 func (s *server) ready(*http.Request) error {
-	if !s.serving.Load() {
+	switch {
+	case s.leaving.Load():
+		return errors.New("this replica is about to end")
+	case !s.serving.Load():
 		return errors.New("admission is not served")
 	}
 	return nil

@@ -138,6 +138,8 @@ func writeControllerConfig(s *State) error {
 		"webhook": map[string]any{
 			"bindAddress": loopback(s.Ports.Webhook),
 			"url":         "https://" + loopback(s.Ports.Webhook),
+			// There is no other replica that a request could go to meanwhile.
+			"shutdownDelay": "0s",
 		},
 		"metrics":        map[string]any{"bindAddress": loopback(s.Ports.Metrics)},
 		"health":         map[string]any{"bindAddress": loopback(s.Ports.Health)},
