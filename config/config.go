@@ -33,6 +33,7 @@ type Config struct {
 	LeaderElection LeaderElection `json:"leaderElection"`
 	Sync           Sync           `json:"sync"`
 	Policies       Policies       `json:"policies"`
+	Suspension     Suspension     `json:"suspension"`
 }
 
 // Webhook says where the webhook listens and how the API server reaches it.
@@ -113,6 +114,12 @@ type Policies struct {
 	DisabledBuiltins []string `json:"disabledBuiltins,omitempty"`
 }
 
+// Suspension configures how enforcing one GitSync can be suspended.
+type Suspension struct {
+	// Max is the longest that somebody may suspend a GitSync for at a time.
+	Max metav1.Duration `json:"max"`
+}
+
 // Default returns the configuration of an empty file. The result is the
 // caller's own to change.
 func Default() *Config {
@@ -154,6 +161,7 @@ func base() *Config {
 				"curl",
 			},
 		},
+		Suspension: Suspension{Max: metav1.Duration{Duration: 24 * time.Hour}},
 	}
 }
 

@@ -133,6 +133,8 @@ func TestParseRefuses(t *testing.T) {
 		"a deadline beyond the time-out":      {header + "policies: {deadline: 3s}", "policies.deadline: must be more than 0s and less than webhook.timeoutSeconds (3s)"},
 		"a pattern that matches everybody":    {header + `policies: {personFieldManagers: ["*"]}`, "policies.personFieldManagers[0]: must name a field manager"},
 		"a star in the middle":                {header + `policies: {personFieldManagers: [k, "a*b"]}`, "policies.personFieldManagers[1]: may have one *"},
+		"a suspension without an end":         {header + "suspension: {max: 0s}", "suspension.max: must be between 1m and 720h, is 0s"},
+		"a suspension of a year":              {header + "suspension: {max: 8760h}", "suspension.max: must be between 1m and 720h"},
 		"a bad namespace":                     {header + "namespace: Main_Stay", "namespace: must be the name of a namespace"},
 		"a bad port":                          {header + "webhook: {service: {port: 70000}}", "webhook.service.port: must be between"},
 	}

@@ -70,6 +70,9 @@ func (c *Config) Validate() error {
 			wrong(path, "may have one *, at its end, is %q", pattern)
 		}
 	}
+	if d := c.Suspension.Max.Duration; d < time.Minute || d > 30*24*time.Hour {
+		wrong("suspension.max", "must be between 1m and 720h, is %s", d)
+	}
 	return errors.Join(errs...)
 }
 

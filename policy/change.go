@@ -144,6 +144,9 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 	attempted := baseline(attemptedParser, record.Attempted)
 	var fields []Field
 	for _, d := range differences {
+		if Gesture(record.ID, d.Path) {
+			continue
+		}
 		var git *fastjson.Value
 		if applied != nil {
 			git = fieldset.At(applied, d.Path)
@@ -166,6 +169,17 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 		})
 	}
 	return fields
+}
+
+// Gesture tells whether a path is one of an operator's gestures on a GitSync: to
+// suspend it, or to have it look now. They are never drift, also where git
+// declares the GitSync: whoever may make them is asked elsewhere.
+func Gesture(id ownership.ID, path fieldset.Path) bool {
+	if id.Kind != "GitSync" || id.Group != v1alpha1.GroupVersion.Group || len(path) != 3 ||
+		path[0].Field != "metadata" || path[1].Field != "annotations" {
+		return false
+	}
+	return path[2].Field == v1alpha1.SuspendAnnotation || path[2].Field == v1alpha1.RequestedAtAnnotation
 }
 
 // Declares tells whether git declares the field at path. Owner references,

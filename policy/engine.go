@@ -216,6 +216,16 @@ func (e *Engine) Load(ctx context.Context, s Source) (Loaded, error) {
 	return compiled.loaded, nil
 }
 
+// Check compiles a source and runs its tests, and puts nothing in force. The
+// error is that of Load.
+func (e *Engine) Check(ctx context.Context, s Source) error {
+	if e.same(s) != nil {
+		return nil
+	}
+	_, err := e.compile(ctx, s)
+	return err
+}
+
 // same finds the loaded source that has the key, the scope and the Rego of s.
 func (e *Engine) same(s Source) *source {
 	for _, old := range e.sources.Load().list {

@@ -39,9 +39,10 @@ var allowed = map[string][]string{
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"policy/reload":    {"config/v1alpha1", "policy", "policy/seal"},
 	"policy/seal":      {},
+	"policy/suspend":   {"config/v1alpha1", "policy/ownership", "policy/permit"},
 
 	// It takes the words of a refusal from policy/audit: one wording everywhere.
-	"webhook":              {"config/v1alpha1", "policy", "policy/audit", "policy/fieldset", "policy/ownership", "policy/permit"},
+	"webhook":              {"config/v1alpha1", "policy", "policy/audit", "policy/fieldset", "policy/ownership", "policy/permit", "policy/suspend"},
 	"webhook/cert":         {},
 	"webhook/registration": {"config/v1alpha1", "policy/ownership", "webhook"},
 

@@ -77,6 +77,11 @@ func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
 	if a, mine := h.protect(ctx, req); mine {
 		return a
 	}
+	return h.judge(ctx, req)
+}
+
+// judge is the way of a request about any object that git may declare.
+func (h *Handler) judge(ctx context.Context, req *request) answer {
 	record, a := h.owner(ctx, req)
 	if record == nil {
 		return a
@@ -129,7 +134,7 @@ func (h *Handler) owner(ctx context.Context, req *request) (*ownership.Record, a
 	if h.options.Index.Await(wait, func() bool { record, ok = lookup(); return ok }) {
 		return record, answer{}
 	}
-	if sync.Mode != v1alpha1.ModeEnforce || h.off() {
+	if !h.enforces(sync.Mode, sync) {
 		return nil, permitted()
 	}
 	return nil, catchingUp(req.id)
@@ -189,7 +194,7 @@ func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	case req.dryRun && h.writes(req, record.Sync):
 		return permitted(), true // it changes nothing: the loop plans with it
 	case req.entry != EntryScale && req.kind.Version != record.Version:
-		if record.Mode() != v1alpha1.ModeEnforce || h.off() {
+		if !h.enforces(record.Mode(), record.Sync) {
 			return permitted(), true
 		}
 		return refused(http.StatusForbidden, fmt.Sprintf(
@@ -233,6 +238,9 @@ func (h *Handler) decide(ctx context.Context, req *request, change *policy.Chang
 		return policy.Decision{
 			ID: newID(), Verdict: policy.Permit, Class: policy.RuleOff, Reason: "mainstay-off: " + reason, Until: &until,
 		}
+	}
+	if s, ok := h.suspended(change.Record.Sync); ok {
+		return whileSuspended(change.Record.Sync, s)
 	}
 	if err != nil {
 		return policy.Decision{ID: newID(), Verdict: policy.Refuse, Class: policy.RuleError, Reason: err.Error()}
@@ -279,7 +287,7 @@ func (h *Handler) off() bool {
 // unreadable answers a review whose object can't be judged.
 func (h *Handler) unreadable(ctx context.Context, record *ownership.Record, err error) answer {
 	h.report(ctx, fmt.Errorf("read review of %s: %w", record.ID, err))
-	if record.Mode() != v1alpha1.ModeEnforce || h.off() {
+	if !h.enforces(record.Mode(), record.Sync) {
 		return permitted()
 	}
 	return refused(http.StatusBadRequest, fmt.Sprintf("%s is held by git, and this request can't be read: %v", record.ID, err))

@@ -145,6 +145,9 @@ type asked struct {
 	namespace   string
 	old, new    map[string]any
 	dryRun      bool
+	// name of the request; groups of the user, beside everybody's.
+	name   string
+	groups []string
 }
 
 func deployment(operation string, old, updated map[string]any) asked {
@@ -159,8 +162,8 @@ func (a asked) body(t testing.TB) string {
 	t.Helper()
 	request := map[string]any{
 		"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": a.kind, "resource": a.resource, "operation": a.operation,
-		"namespace": a.namespace, "subResource": a.subResource, "dryRun": a.dryRun,
-		"userInfo": map[string]any{"username": a.user, "groups": []string{"developers", "system:authenticated"}, "extra": map[string]any{"k": []string{"v"}}},
+		"namespace": a.namespace, "subResource": a.subResource, "name": a.name, "dryRun": a.dryRun,
+		"userInfo": map[string]any{"username": a.user, "groups": append([]string{"developers", "system:authenticated"}, a.groups...), "extra": map[string]any{"k": []string{"v"}}},
 		"object":   nil, "oldObject": nil, "options": map[string]any{"fieldManager": "kubectl-edit"},
 	}
 	if a.new != nil {

@@ -55,6 +55,16 @@ type Options struct {
 	// CanGet tells whether a user may read an object, and so its values in a
 	// refusal. Nobody may where it is nil. It is asked for refusals only.
 	CanGet func(ctx context.Context, user *policy.User, resource schema.GroupVersionResource, namespace, name string) bool
+	// Suspensions of GitSyncs; none can begin where it is nil.
+	Suspensions Suspensions
+	// MaySuspend tells whether a user has the verb suspend on a GitSync. Nobody
+	// has where it is nil. An error is not a permit.
+	MaySuspend func(ctx context.Context, user *policy.User, namespace, name string) (bool, error)
+	// CheckPolicies compiles and tests a source of policies without putting it
+	// in force; nil checks nothing.
+	CheckPolicies func(ctx context.Context, source policy.Source) error
+	// AccountExists tells whether there is a ServiceAccount; nil does not know.
+	AccountExists func(ctx context.Context, namespace, name string) bool
 	// NamespaceTerminating tells whether a namespace is being deleted; false
 	// where it is nil.
 	NamespaceTerminating func(name string) bool

@@ -49,6 +49,7 @@ type Store struct {
 	mu      sync.RWMutex
 	permits map[slot]held
 	byUID   map[types.UID]map[string]slot
+	changed chan struct{}
 }
 
 type held struct {
@@ -70,7 +71,7 @@ func New(options Options) (*Store, error) {
 	if options.Clock == nil {
 		options.Clock = time.Now
 	}
-	s := &Store{options: options, permits: map[slot]held{}, byUID: map[types.UID]map[string]slot{}}
+	s := &Store{options: options, permits: map[slot]held{}, byUID: map[types.UID]map[string]slot{}, changed: make(chan struct{})}
 	factory := informers.NewSharedInformerFactoryWithOptions(options.Client, 0,
 		informers.WithNamespace(options.Namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = Label + "=true" }))
@@ -96,6 +97,20 @@ func (s *Store) NeedLeaderElection() bool { return false }
 
 // Synced tells whether the permits in the cluster have been seen.
 func (s *Store) Synced() bool { return s.informer.HasSynced() }
+
+// Changed is closed when a permit comes, changes or goes. That its end comes
+// closes no channel.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.changed
+}
+
+// news closes the channel that Changed returned; s.mu is held.
+func (s *Store) news() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
 
 // Value is the keyed hash of a value, as permits carry it; Absent for nil.
 func (s *Store) Value(v *fastjson.Value) string {
@@ -266,11 +281,16 @@ func (s *Store) add(p Permit, version uint64) {
 		s.byUID[p.UID] = map[string]slot{}
 	}
 	s.byUID[p.UID][p.Path] = at
+	s.news()
 }
 
 func (s *Store) remove(at slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.permits[at]; !ok {
+		return
+	}
+	s.news()
 	delete(s.permits, at)
 	delete(s.byUID[at.uid], at.path)
 	if len(s.byUID[at.uid]) == 0 {

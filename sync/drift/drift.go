@@ -69,6 +69,9 @@ func Compare(baseline, live *fastjson.Value, record *ownership.Record) ([]policy
 	}
 	var kept []policy.Field
 	for _, d := range differences {
+		if policy.Gesture(record.ID, d.Path) {
+			continue
+		}
 		if attempted != nil && fieldset.Equal(fieldset.At(attempted, d.Path), d.To) {
 			continue // the commit that is being brought in says so
 		}

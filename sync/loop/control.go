@@ -24,13 +24,13 @@ import (
 )
 
 // control has Reconcile called for changes of a GitSync's spec, annotations
-// and deletion, and for all of them when the webhook's registration changes,
-// since their status speaks of it. The writes of their own status are not news.
+// and deletion, and for all of them when the webhook's registration or a
+// suspension changes, since their status speaks of it. The writes of their own status are not news.
 func (l *Loop) control(mgr ctrl.Manager) error {
 	news := make(chan event.GenericEvent)
 	registration := manager.RunnableFunc(func(ctx context.Context) error {
 		for {
-			changed := l.Registration.Changed()
+			changed, suspended := l.Registration.Changed(), l.Suspended.Changed()
 			for _, s := range l.Index.Syncs() {
 				gs := &v1alpha1.GitSync{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
 				select {
@@ -41,6 +41,7 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 			}
 			select {
 			case <-changed:
+			case <-suspended:
 			case <-ctx.Done():
 				return nil
 			}

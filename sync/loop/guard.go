@@ -199,7 +199,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if err != nil {
 		return 0, err
 	}
-	if fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
+	if _, ok := g.l.suspended(record.Sync.Key()); !ok && fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
 		// Somebody wiped the managed fields. Who wrote what can't be told then,
 		// so git is applied anew, which makes them whole.
 		return 0, g.reclaim(ctx, record, live, fields, s)
@@ -218,6 +218,9 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 // let it stand.
 func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastjson.Value, s seen, fields []policy.Field) (time.Duration, error) {
 	st := g.standing(ctx, record, live, fields)
+	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
+		return g.stands(record, st, fields, s), nil
+	}
 	news := g.note(record, st, fields)
 	switch drift.Plan(st.change, st.decision) {
 	case drift.LetStand:

@@ -30,6 +30,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/source"
@@ -81,6 +82,13 @@ type Off interface {
 	State(now time.Time) (active bool, reason string, until time.Time)
 }
 
+// Suspended are the GitSyncs that nothing is enforced for, for a while.
+type Suspended interface {
+	State(sync types.NamespacedName, now time.Time) (suspend.Suspension, bool)
+	// Changed is closed when one begins, changes or ends.
+	Changed() <-chan struct{}
+}
+
 // Deps are what the loop works with. All are required.
 type Deps struct {
 	// Client reads and writes, uncached.
@@ -100,6 +108,7 @@ type Deps struct {
 	Recorder     Recorder
 	Registration Registration
 	Off          Off
+	Suspended    Suspended
 	Events       events.EventRecorder
 	Registerer   prometheus.Registerer
 	// Key seals the policies that come from repositories.
@@ -165,7 +174,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		"Mapper": d.Mapper == nil, "Index": d.Index == nil, "Inventory": d.Inventory == nil,
 		"Source": d.Source == nil, "Applier": d.Applier == nil, "Policies": d.Policies == nil,
 		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Recorder": d.Recorder == nil,
-		"Registration": d.Registration == nil, "Off": d.Off == nil, "Events": d.Events == nil,
+		"Registration": d.Registration == nil, "Off": d.Off == nil, "Suspended": d.Suspended == nil, "Events": d.Events == nil,
 		"Key": d.Key == nil, "Await": d.Await == nil,
 	} {
 		if missing {
@@ -213,7 +222,7 @@ func (l *Loop) Start(ctx context.Context) error {
 	go l.sweep(ctx)
 	first, strictness := true, l.strictness()
 	for {
-		changed, policies := l.Index.Changed(), l.Judge.Changed()
+		changed, policies, suspended := l.Index.Changed(), l.Judge.Changed(), l.Suspended.Changed()
 		if err := l.follow(ctx); err != nil {
 			return fmt.Errorf("follow declared resources: %w", err)
 		}
@@ -228,6 +237,8 @@ func (l *Loop) Start(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-policies:
+			l.guard.again()
+		case <-suspended:
 			l.guard.again()
 		}
 		if now := l.strictness(); now != strictness {
@@ -341,6 +352,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 			return revision, err
 		}
 	}
+	if err := l.maySync(a); err != nil {
+		return revision, err
+	}
 	if err := l.prune(ctx, a); err != nil {
 		return revision, err
 	}
@@ -368,6 +382,9 @@ func authorName(author string) string {
 // bring takes the changed objects of one stage into the cluster: plan, persist,
 // cover, apply.
 func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
+	if err := l.maySync(a); err != nil {
+		return err
+	}
 	if err := l.plan(ctx, a, stage); err != nil {
 		return errors.Join(err, l.abandon(ctx, a))
 	}

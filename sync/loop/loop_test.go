@@ -38,6 +38,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/source"
@@ -56,6 +57,8 @@ type theatre struct {
 	repo   string
 	sync   types.NamespacedName
 	off    *fakeOff
+	// suspended are the GitSyncs that a test suspends.
+	suspended *fakeSuspended
 }
 
 type fakeOff struct {
@@ -73,6 +76,37 @@ func (f *fakeOff) set(active bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.active = active
+}
+
+type fakeSuspended struct {
+	mu      sync.Mutex
+	state   map[types.NamespacedName]suspend.Suspension
+	changed chan struct{}
+}
+
+func newFakeSuspended() *fakeSuspended {
+	return &fakeSuspended{state: map[types.NamespacedName]suspend.Suspension{}, changed: make(chan struct{})}
+}
+
+func (f *fakeSuspended) State(sync types.NamespacedName, now time.Time) (suspend.Suspension, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.state[sync]
+	return s, ok && now.Before(s.Until)
+}
+
+func (f *fakeSuspended) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *fakeSuspended) set(sync types.NamespacedName, s suspend.Suspension) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state[sync] = s
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 type fakeRegistration struct{}
@@ -132,12 +166,12 @@ func newTheatre(t *testing.T) *theatre {
 		MaskSecret: key.Mask, PersonManagers: mainstayconfig.Default().Policies.PersonFieldManagers,
 	})
 	must(t, err)
-	off := &fakeOff{}
+	off, suspended := &fakeOff{}, newFakeSuspended()
 	l, err := New(Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Index: index, Inventory: store, Source: src, Applier: applier,
 		Policies: engine, Judge: engine, Permits: fakePermits{}, Recorder: fakeRecorder{t},
-		Registration: fakeRegistration{}, Off: off,
+		Registration: fakeRegistration{}, Off: off, Suspended: suspended,
 		Events: events.NewFakeRecorder(1000), Registerer: prometheus.NewRegistry(),
 		Key: key, Await: func(context.Context) error { return nil },
 	}, Options{Namespace: namespace})
@@ -154,7 +188,7 @@ func newTheatre(t *testing.T) *theatre {
 	t.Cleanup(func() { cancel(); <-done })
 
 	s := &theatre{
-		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off,
+		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off, suspended: suspended,
 		sync: types.NamespacedName{Namespace: namespace, Name: "shop"},
 	}
 	s.git("init", "-q", "-b", "main", s.repo)

@@ -16,6 +16,7 @@ type metrics struct {
 	lastSuccess        *prometheus.GaugeVec
 	objects            *prometheus.GaugeVec
 	policies           *prometheus.GaugeVec
+	suspended          *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -50,6 +51,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		policies: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mainstay_policy_last_reload_successful",
 			Help: "1 if the policies of the last commit that was looked at compiled and passed their tests, else 0.",
+		}, []string{"namespace", "name"}),
+		suspended: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mainstay_suspended",
+			Help: "1 while a GitSync is suspended: nothing of it is refused or reverted.",
 		}, []string{"namespace", "name"}),
 	}
 	for _, result := range []string{"applied", "failed"} {

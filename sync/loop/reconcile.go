@@ -78,6 +78,12 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if active, reason, until := l.Off.State(time.Now()); active {
 		return reconcile.Result{RequeueAfter: time.Second}, l.reportOff(ctx, gs, reason, until)
 	}
+	if s, ok := l.suspended(client.ObjectKeyFromObject(gs)); ok {
+		return reconcile.Result{RequeueAfter: min(time.Until(s.Until)+time.Millisecond, interval)}, l.report(ctx, gs, p, nil)
+	}
+	if err := l.resume(ctx, gs); err != nil {
+		return reconcile.Result{}, err
+	}
 	timeout := defaultTimeout
 	if gs.Spec.Timeout != nil {
 		timeout = gs.Spec.Timeout.Duration
@@ -138,6 +144,9 @@ func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Resul
 	if l.off() {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
+	if s, ok := l.suspended(key); ok && gs.Spec.DeletionPolicy == "Delete" {
+		return reconcile.Result{RequeueAfter: min(time.Until(s.Until)+time.Millisecond, defaultInterval)}, l.report(ctx, gs, l.pass(key), nil)
+	}
 	p := l.pass(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,6 +201,7 @@ func (l *Loop) forget(key types.NamespacedName) {
 	l.metrics.lastSuccess.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.objects.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.policies.DeleteLabelValues(key.Namespace, key.Name)
+	l.metrics.suspended.DeleteLabelValues(key.Namespace, key.Name)
 }
 
 // SetupWithManager lets the manager call the loop for every change of a

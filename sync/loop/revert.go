@@ -174,6 +174,9 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 	}
 	st.change.OldObject = old
 	st.decision = g.l.Judge.Decide(ctx, st.change)
+	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
+		return g.stands(record, st, nil, s), nil
+	}
 	news := g.note(record, st, nil)
 	switch drift.Plan(st.change, st.decision) {
 	case drift.Recreate:

@@ -150,6 +150,9 @@ func (l *Loop) reportOff(ctx context.Context, gs *v1alpha1.GitSync, reason strin
 
 // enforcing tells whether a manual change would be refused.
 func (l *Loop) enforcing(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
+	if l.reportSuspended(gs, s) {
+		return
+	}
 	mode, message := l.Registration.State()
 	switch {
 	case gs.Spec.Enforcement.Mode != v1alpha1.ModeEnforce:

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 )
 
 const (
@@ -37,6 +39,8 @@ func (l *Loop) sweep(ctx context.Context) {
 		now := time.Now()
 		for _, p := range l.Permits.All() {
 			_, declared := l.Index.Lookup(p.ID)
+			// A suspension is of a GitSync, which git need not declare.
+			declared = declared || p.Rule == suspend.Rule
 			if p.Live(now) && (declared || now.Sub(p.At) < sweepAfter) {
 				continue
 			}

@@ -76,7 +76,7 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 	before, known := g.state[record.ID]
 	now := difference{
 		sync:      record.Sync.Key(),
-		current:   int32(min(len(st.refused), 1)), //nolint:gosec // 0 or 1
+		current:   st.current(),
 		permitted: st.exceptions(),
 		fields:    hash(fields),
 		content:   record.Applied,
@@ -84,6 +84,16 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 	}
 	g.state[record.ID] = now
 	return !known || before != now
+}
+
+// current is 1 where an object differs from git and may not.
+func (s *standing) current() int32 {
+	gone := s.change.Operation == policy.Delete &&
+		(s.decision.Verdict != policy.Permit || s.decision.Class == policy.RuleSuspended)
+	if gone || len(s.refused) > 0 {
+		return 1
+	}
+	return 0
 }
 
 // exceptions is 1 where an exception covers something, for the count of objects:

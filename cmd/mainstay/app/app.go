@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -36,6 +37,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/reload"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/loop"
@@ -192,6 +194,14 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	metadataClient, err := metadata.NewForConfigAndClient(restConfig, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	suspensions, err := suspend.New(suspend.Options{Client: metadataClient, Permits: permits, Max: cfg.Suspension.Max.Duration})
+	if err != nil {
+		return nil, err
+	}
 	recorder, err := audit.New(audit.Options{
 		Ledger: o.Ledger, Events: newEventWriter(kube, scheme, log), Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
 	})
@@ -229,6 +239,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Index: index, Judge: engine, Recorder: recorder, Permits: permits,
 		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
 		CanGet: mayGet(kube), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
+		Suspensions: suspensions, MaySuspend: maySuspend(kube), CheckPolicies: engine.Check, AccountExists: accountExists(kube),
 		Registerer: registry,
 		Error:      func(_ context.Context, err error) { log.Error(err, "admission request") },
 	})
@@ -262,13 +273,13 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		if err := knowledge.Synced(listed); err != nil && ctx.Err() == nil {
 			log.Error(err, "not all kinds that policies read were listed; policies that read them permit nothing until they are")
 		}
-		return await(ctx, permits.Synced, wayOut.Synced)
+		return await(ctx, permits.Synced, wayOut.Synced, suspensions.Synced)
 	}
 	syncLoop, err := loop.New(loop.Deps{
 		Client: direct, Config: restConfig, HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper(),
 		Index: index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
-		Registration: stateOf{registered}, Off: wayOut, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
+		Registration: stateOf{registered}, Off: wayOut, Suspended: suspensions, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
 	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism})
 	if err != nil {
 		return nil, err
@@ -276,7 +287,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 
 	// Everything that runs.
 	for _, part := range []interface{ Start(context.Context) error }{
-		knowledge, permits, wayOut, recorder, certificate, registered, server,
+		knowledge, permits, wayOut, suspensions, recorder, certificate, registered, server,
 	} {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)
@@ -295,10 +306,10 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		mgr.AddHealthzCheck("alive", func(*http.Request) error { return nil }),
 		mgr.AddReadyzCheck("webhook", server.ready),
 		mgr.AddReadyzCheck("known", func(*http.Request) error {
-			if permits.Synced() && wayOut.Synced() {
+			if permits.Synced() && wayOut.Synced() && suspensions.Synced() {
 				return nil
 			}
-			return errors.New("permits and mainstay-off are not known yet")
+			return errors.New("permits, suspensions and mainstay-off are not known yet")
 		}),
 	)
 	if err != nil {

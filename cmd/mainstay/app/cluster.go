@@ -72,26 +72,56 @@ func mayGet(kube kubernetes.Interface) func(context.Context, *policy.User, schem
 		if allowed, ok := answers.Get(key); ok {
 			return allowed == true
 		}
-		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-		defer cancel()
-		extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
-		for k, v := range user.Extra {
-			extra[k] = v
-		}
-		review, err := kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-			Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
-				ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Verb: "get", Group: resource.Group, Version: resource.Version, Resource: resource.Resource,
-					Namespace: namespace, Name: name,
-				},
-			},
-		}, metav1.CreateOptions{})
+		allowed, err := may(ctx, kube, user, authorizationv1.ResourceAttributes{
+			Verb: "get", Group: resource.Group, Version: resource.Version, Resource: resource.Resource,
+			Namespace: namespace, Name: name,
+		})
 		if err != nil {
 			return false
 		}
-		answers.Add(key, review.Status.Allowed, mayGetFor)
-		return review.Status.Allowed
+		answers.Add(key, allowed, mayGetFor)
+		return allowed
+	}
+}
+
+// maySuspend asks whether a user has the verb suspend on a GitSync. Nothing is
+// remembered: a right that was just given or taken counts.
+func maySuspend(kube kubernetes.Interface) func(context.Context, *policy.User, string, string) (bool, error) {
+	return func(ctx context.Context, user *policy.User, namespace, name string) (bool, error) {
+		return may(ctx, kube, user, authorizationv1.ResourceAttributes{
+			Verb: "suspend", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "gitsyncs",
+			Namespace: namespace, Name: name,
+		})
+	}
+}
+
+// may asks the API server whether a user may do something.
+func may(ctx context.Context, kube kubernetes.Interface, user *policy.User, what authorizationv1.ResourceAttributes) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
+	for k, v := range user.Extra {
+		extra[k] = v
+	}
+	review, err := kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra, ResourceAttributes: &what,
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, fmt.Errorf("ask whether %s may %s %s: %w", user.Username, what.Verb, what.Resource, err)
+	}
+	return review.Status.Allowed, nil
+}
+
+// accountExists tells whether there is a ServiceAccount. Where that can't be
+// told it is taken to exist: the answer is for a warning only.
+func accountExists(kube kubernetes.Interface) func(context.Context, string, string) bool {
+	return func(ctx context.Context, namespace, name string) bool {
+		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		_, err := kube.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+		return !apierrors.IsNotFound(err)
 	}
 }
 
