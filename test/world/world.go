@@ -137,7 +137,7 @@ func (w *World) Log() string { return process.LogTail(w.State.ControllerLog(), 3
 // Kubectl runs kubectl as a user and returns all that it printed.
 func (w *World) Kubectl(t *testing.T, user, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(w.State.Bin, "kubectl"), append([]string{"--context", user}, args...)...)
+	cmd := exec.CommandContext(Lasting(t), filepath.Join(w.State.Bin, "kubectl"), append([]string{"--context", user}, args...)...)
 	cmd.Env = append(os.Environ(), w.State.Environment(os.Getenv("PATH"))...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()

@@ -1,0 +1,303 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bypass
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/test/world"
+)
+
+// threats are those of the threat model for admission control by Kubernetes'
+// security group, with its numbers.
+func threats() []*row {
+	return []*row{
+		{
+			id:      "3a 2 large",
+			threat:  "a request so large that it is let through unread",
+			how:     "an annotation of 200 KB on a ConfigMap, its value replaced by 1 MB; a custom resource grown by 1 MB and by 2.9 MB",
+			want:    refused,
+			objects: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: small, namespace: NS}\ndata: {a: b}\n---\n" + defined(withStatus),
+			try: func(a *attempt) {
+				core := a.as("alice", rest.ImpersonationConfig{}).CoreV1().RESTClient()
+				send := func(path, before string, size int, after, say string) {
+					body := before + strings.Repeat("x", size) + after
+					err := core.Patch(types.MergePatchType).AbsPath(in(a.namespace, path)).Body([]byte(body)).Do(context.WithoutCancel(a.Context())).Error()
+					a.denied(fmt.Sprintf("%d bytes to %s", size, path), text(err), err, say)
+				}
+				const small, one = "/api/v1/namespaces/NS/configmaps/small", "/apis/NS.example.org/v1/namespaces/NS/gadgets/one"
+				send(small, `{"metadata":{"annotations":{"a":"`, 200<<10, `"}}}`, "metadata.annotations.a")
+				send(small, `{"data":{"a":"`, 1000<<10, `"}}`, "data.a")
+				send(one, `{"spec":{"more":{"a":"`, 1000<<10, `"}}}`, "spec.more")
+				send(one, `{"spec":{"more":{"a":"`, 2900<<10, `"}}}`, "spec.more")
+			},
+		},
+		{
+			id:      "3a 2 deep",
+			threat:  "JSON so deep that reading it ends the program",
+			how:     "a custom resource with a value 2,000 levels deep; a review with 10,000 sent straight to the webhook's port",
+			want:    refused,
+			objects: defined(withStatus),
+			try: func(a *attempt) {
+				deep := func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
+				out, err := a.kubectl("alice", "", `patch gadgets.v1.NS.example.org one --type=merge -p={"spec":{"more":`+deep(2000)+`}}`)
+				a.result.tries++
+				if err == nil {
+					a.Errorf("permitted: %s", out)
+				}
+				a.result.tries++
+				answer := a.ask("held", fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"UPDATE",
+"kind":{"group":"","version":"v1","kind":"ConfigMap"},"resource":{"group":"","version":"v1","resource":"configmaps"},"namespace":"x","name":"x","object":{"metadata":{"name":"x"},"data":%[1]s},"oldObject":{"metadata":{"name":"x"}}}}`, deep(10000)))
+				if answer.status == http.StatusOK && !strings.Contains(answer.body, `"allowed"`) {
+					a.Errorf("a deep review: %d %s", answer.status, answer.body)
+				}
+				a.refused(tries{"set image deployment/web web=nginx:1.28": asked}) // it is still there
+			},
+		},
+		{
+			id:      "3a 3 new kind",
+			threat:  "a kind that a commit brings in, open until the webhook knows of it",
+			how:     "a commit with a definition and an object of it, which alice edits again and again from before it is there",
+			want:    bounded,
+			because: "the rules come before the object: not one edit was let through",
+			try: func(a *attempt) {
+				var through atomic.Int32
+				ctx, stop := context.WithCancel(context.WithoutCancel(a.Context()))
+				done := make(chan struct{})
+				c := a.as("alice", rest.ImpersonationConfig{}).CoreV1().RESTClient()
+				said := ""
+				go func() {
+					defer close(done)
+					for ctx.Err() == nil {
+						err := c.Patch(types.MergePatchType).AbsPath("/apis/" + a.namespace + ".example.org/v1/namespaces/" + a.namespace + "/gadgets/one").
+							Body([]byte(`{"spec":{"size":9}}`)).Do(ctx).Error()
+						if err == nil {
+							through.Add(1)
+						} else if strings.Contains(err.Error(), "denied the request") {
+							said = err.Error()
+							return
+						}
+					}
+				}()
+				shared.Pushed(a.T, map[string]string{a.namespace + "/gadgets.yaml": in(a.namespace, defined(withStatus))})
+				select {
+				case <-done:
+				case <-time.After(30 * time.Second):
+					a.Error("alice was never refused")
+				}
+				stop()
+				<-done
+				a.result.tries++
+				if n := through.Load(); n > 0 || !strings.Contains(said, "spec.size   git: 1   asked: 9") {
+					a.Errorf("%d edits were let through; then: %s", n, said)
+				}
+			},
+		},
+		{
+			id:      "3a 5 answers",
+			threat:  "answers that tell more than who asks may see",
+			how:     "edits of a Secret, and of a ConfigMap by someone who may patch and not get it",
+			want:    refused,
+			because: "a Secret's values are never in the words, another's only for who may get it",
+			objects: "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: NS}\nstringData: {password: hunter2}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: NS}\ndata: {word: plain-value}\n",
+			try: func(a *attempt) {
+				a.must("admin", "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: patcher, namespace: NS}\nrules: [{apiGroups: [\"\"], resources: [secrets, configmaps], verbs: [patch]}]\n", "create -f -")
+				a.must("admin", "", "create rolebinding patcher --role=patcher --user=NS")
+				dana := a.as("admin", rest.ImpersonationConfig{UserName: a.namespace, Groups: []string{"system:authenticated"}})
+				alice := a.as("alice", rest.ImpersonationConfig{})
+				_, err := alice.CoreV1().Secrets(a.namespace).Patch(context.WithoutCancel(a.Context()), "s", types.MergePatchType, []byte(`{"stringData":{"password":"x"}}`), metav1.PatchOptions{})
+				a.denied("a Secret", text(err), err, "data.password")
+				_, err2 := dana.CoreV1().ConfigMaps(a.namespace).Patch(context.WithoutCancel(a.Context()), "c", types.MergePatchType, []byte(`{"data":{"word":"x"}}`), metav1.PatchOptions{})
+				a.denied("a ConfigMap", text(err2), err2, "data.word")
+				for _, said := range []string{text(err), text(err2)} {
+					for _, word := range []string{"hunter2", "aHVudGVyMg", "plain-value"} {
+						if strings.Contains(said, word) {
+							a.Errorf("the answer says %q: %s", word, said)
+						}
+					}
+				}
+			},
+		},
+		{
+			id:      "3a 6 cluster-admin",
+			threat:  "a cluster-admin who takes Mainstay's rights away",
+			how:     "the ClusterRoleBinding of Mainstay's account deleted; then an edit and a scale",
+			want:    refused,
+			because: "who holds the API server's keys can do all; what can't be kept out is in the rows on the webhook configuration and etcd",
+			alone:   true,
+			try: func(a *attempt) {
+				binding := a.must("admin", "", "get clusterrolebinding -l app.kubernetes.io/name=mainstay -o yaml")
+				a.must("alice", "", "delete clusterrolebinding -l app.kubernetes.io/name=mainstay")
+				a.Cleanup(func() { a.must("admin", binding, "apply -f -") })
+				a.refused(tries{
+					"set image deployment/web web=nginx:1.28": "is held by git",
+					"scale deployment/web --replicas=9":       "spec.replicas",
+				})
+			},
+		},
+		{
+			id:      "3a 7 8 9 in between",
+			threat:  "someone who listens, or who answers in Mainstay's place",
+			how:     "the webhook's port without TLS, with TLS 1.1, and with another authority",
+			want:    bounded,
+			because: "the API server trusts the one authority in the configuration, which is restored (3a 4)",
+			try: func(a *attempt) {
+				port := shared.State.Ports.Webhook
+				for name, config := range map[string]*tls.Config{
+					"TLS 1.1":           {RootCAs: a.authority(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, //nolint:gosec // it has to be refused
+					"another authority": {RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12},
+				} {
+					a.result.tries++
+					c := &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: 5 * time.Second}
+					resp, err := c.Post(fmt.Sprintf("https://127.0.0.1:%d/admit/held", port), "application/json", strings.NewReader("{}"))
+					if err == nil {
+						_ = resp.Body.Close()
+						a.Errorf("%s: answered %s", name, resp.Status)
+					}
+				}
+				a.result.tries++
+				resp, err := http.Post(fmt.Sprintf("http://127.0.0.1:%d/admit/held", port), "application/json", strings.NewReader("{}")) //nolint:noctx // one request
+				if err == nil {
+					_ = resp.Body.Close()
+					if resp.StatusCode != http.StatusBadRequest {
+						a.Errorf("without TLS: answered %s", resp.Status)
+					}
+				}
+			},
+		},
+		{
+			id:      "3a 11 exempt namespaces",
+			threat:  "a label on a namespace that takes it out",
+			how:     "the opt-out labels of other admission systems and of Mainstay's own spelling put on a namespace; then edits",
+			want:    refused,
+			because: "namespaces are named, never labelled out",
+			bare:    true,
+			objects: manifest,
+			try: func(a *attempt) {
+				a.must("alice", "", "label namespace NS admission.gatekeeper.sh/ignore=true control-plane=x openpolicyagent.org/webhook=ignore mainstay.dev/ignore=true kubernetes.azure.com/managedby=aks pod-security.kubernetes.io/enforce=privileged")
+				a.must("alice", "", "label namespace NS kubernetes.io/metadata.name=kube-system --overwrite") // the API server puts it back
+				a.refused(tries{
+					"set image deployment/web web=nginx:1.28": asked,
+					"scale deployment/web --replicas=9":       "spec.replicas",
+					"delete deployment web":                   removeThere,
+				})
+				a.refusedFor("alice", strings.ReplaceAll(manifest, "nginx:1.27", "nginx:1.28"), tries{"create -f -": asked})
+			},
+		},
+		{
+			id:     "3a 12 every field",
+			threat: "a field that nobody listed",
+			how:    "an init container, a sidecar, a host path, the host's network, a probe, a toleration, an account, a strategy, each added by patch",
+			want:   refused,
+			try: func(a *attempt) {
+				all := tries{}
+				for spec, say := range map[string]string{
+					`{"initContainers":[{"name":"x","image":"x"}]}`:                                        "initContainers",
+					`{"containers":[{"name":"x","image":"x"}]}`:                                            "containers[name=x]",
+					`{"volumes":[{"name":"x","hostPath":{"path":"/"}}]}`:                                   "volumes",
+					`{"hostNetwork":true}`:                                                                 "hostNetwork",
+					`{"hostPID":true}`:                                                                     "hostPID",
+					`{"serviceAccountName":"default"}`:                                                     "serviceAccount",
+					`{"tolerations":[{"operator":"Exists"}]}`:                                              "tolerations",
+					`{"containers":[{"name":"web","command":["sh"]}]}`:                                     "command",
+					`{"containers":[{"name":"web","securityContext":{"privileged":true}}]}`:                "privileged",
+					`{"containers":[{"name":"web","livenessProbe":{"exec":{"command":["x"]}}}]}`:           "livenessProbe",
+					`{"containers":[{"name":"web","lifecycle":{"postStart":{"exec":{"command":["x"]}}}}]}`: "lifecycle",
+					`{"terminationGracePeriodSeconds":0}`:                                                  "terminationGracePeriodSeconds",
+				} {
+					all[`patch deployment web --type=strategic -p={"spec":{"template":{"spec":`+spec+`}}}`] = say
+				}
+				all[`patch deployment web --type=merge -p={"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}`] = "strategy"
+				all[`patch deployment web --type=merge -p={"spec":{"revisionHistoryLimit":0}}`] = "revisionHistoryLimit"
+				a.refused(all)
+			},
+		},
+		{
+			id:      "3a 15 16 17 nodes",
+			threat:  "a node taken over, and with it a replica of Mainstay",
+			how:     "",
+			want:    none,
+			because: "there are no nodes here; the chart's pod runs as nobody, with a read-only root and no capabilities, which the chart's tests hold",
+		},
+	}
+}
+
+// reply is what the webhook's port answered.
+type reply struct {
+	status int
+	body   string
+}
+
+// ask sends a review straight to the webhook's port.
+func (a *attempt) ask(entry, review string) reply {
+	a.Helper()
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.authority(), MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
+	url := fmt.Sprintf("https://127.0.0.1:%d/admit/%s?timeout=5s", shared.State.Ports.Webhook, entry)
+	resp, err := c.Post(url, "application/json", bytes.NewReader([]byte(review)))
+	world.Must(a.T, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	world.Must(a.T, err)
+	return reply{resp.StatusCode, string(body)}
+}
+
+// authority is what the webhook's certificate is checked with.
+func (a *attempt) authority() *x509.CertPool {
+	a.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(configuration(a).Webhooks[0].ClientConfig.CABundle) {
+		a.Fatal("the configuration has no authority")
+	}
+	return pool
+}
+
+// configuration is Mainstay's, as it is now.
+func configuration(a *attempt) *admissionregistrationv1.ValidatingWebhookConfiguration {
+	a.Helper()
+	c := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	world.Must(a.T, shared.Client.Get(world.Lasting(a.T), client.ObjectKey{Name: "mainstay"}, c))
+	return c
+}
+
+// practices are what the Kubernetes documentation asks of admission webhooks.
+func practices() []*row {
+	return []*row{
+		{
+			id:      "3b shutting down",
+			threat:  "requests let through, or lost, while a replica starts or ends",
+			how:     "",
+			want:    elsewhere,
+			because: "test/e2e kills and stops Mainstay with traffic running",
+		},
+		{
+			id:      "3b lagging replica",
+			threat:  "a replica that does not know yet what was declared a moment ago",
+			how:     "",
+			want:    elsewhere,
+			because: "webhook's own tests: a fitting label that the index does not know is answered with 409, catching up",
+		},
+		{
+			id:      "3b fights",
+			threat:  "two writers that undo each other for ever",
+			how:     "",
+			want:    elsewhere,
+			because: "sync/loop's own tests: the reverts slow down, and both are named",
+		},
+	}
+}
