@@ -28,6 +28,10 @@ type Difference struct {
 	// From and To are the values; nil where there is none. They belong to the
 	// parsers of the documents.
 	From, To *fastjson.Value
+	// Order are the merge keys of a list of which only the order differs here:
+	// From and To are the lists, and the elements that both have stand in
+	// another order. Nil for every other difference.
+	Order []string
 }
 
 // Compare returns the fields in which two objects differ, in document order.
@@ -243,6 +247,7 @@ func (c *comparer) keyed(from, to *fastjson.Value, n *node, depth int) bool {
 	}
 	if !ordered {
 		c.report(from, to)
+		c.out[len(c.out)-1].Order = n.keyNames
 	}
 	return true
 }

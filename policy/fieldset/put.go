@@ -89,6 +89,37 @@ func putElement(list *fastjson.Value, s Segment, value *fastjson.Value) {
 	}
 }
 
+// Reorder puts the elements that list has in common with like, by the merge
+// keys, in the order of like; every other element stays where it is. It changes
+// nothing where an element has no key or two have the same.
+func Reorder(list, like *fastjson.Value, keys []string) {
+	items, ok := index(list, keys)
+	if !ok {
+		return
+	}
+	order, ok := index(like, keys)
+	if !ok {
+		return
+	}
+	byName := make(map[string]*fastjson.Value, len(items))
+	for _, i := range items {
+		byName[i.name] = i.value
+	}
+	var common []*fastjson.Value
+	known := make(map[string]bool, len(order))
+	for _, o := range order {
+		if v := byName[o.name]; v != nil {
+			common, known[o.name] = append(common, v), true
+		}
+	}
+	for at, i := range items {
+		if known[i.name] {
+			list.SetArrayItem(at, common[0])
+			common = common[1:]
+		}
+	}
+}
+
 // keyJSON is the value of a merge key as JSON: what is written like a number or
 // a boolean is one.
 func keyJSON(arena *fastjson.Arena, text string) *fastjson.Value {
