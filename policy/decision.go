@@ -14,6 +14,9 @@ const (
 	Permit Verdict = "permit"
 	// Refuse does not; the mode says whether that is enforced or only recorded.
 	Refuse Verdict = "refuse"
+	// Correct puts git's values back and lets the rest of the change stand: what
+	// a GitSync makes of refused writes of service accounts, if it wants to.
+	Correct Verdict = "correct"
 )
 
 // Rule classes: the closed set of the label "rule" in metrics.

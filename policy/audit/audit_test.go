@@ -135,6 +135,48 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 	}
 }
 
+func TestACorrectionIsToldAndRecorded(t *testing.T) {
+	var ledger bytes.Buffer
+	registry := prometheus.NewRegistry()
+	r, err := New(Options{Ledger: &ledger, Events: &fakeEvents{}, Registerer: registry, Clock: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decision := policy.Decision{ID: "7f3k2ab", Verdict: policy.Correct, Class: policy.RuleDefault, Reason: "git says otherwise, and git's value was put back"}
+	one := change("Deployment", "deployments", "apps", field("spec.replicas", "2", "5"))
+	for text, c := range map[string]*policy.Change{
+		`deployments.apps "web" (namespace shop): spec.replicas was put back to git's value (7f3k2ab)`:              one,
+		`deployments.apps "web" (namespace shop): spec.replicas and 1 more were put back to git's values (7f3k2ab)`: change("Deployment", "deployments", "apps", field("spec.replicas", "2", "5"), field("spec.paused", "", "true")),
+	} {
+		if got := (Words{Change: c, Decision: decision}).Warning(); got != text {
+			t.Errorf("warning %s\nwant    %s", got, text)
+		}
+	}
+	r.Record(one, decision)
+	var line Line
+	if err := json.Unmarshal(ledger.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line.Verdict != "correct" || line.Decision != "7f3k2ab" || len(line.Changes) != 1 {
+		t.Errorf("ledger line %+v", line)
+	}
+	if e := <-r.queue; e.reason != EventCorrected || e.kind != "Normal" {
+		t.Errorf("event %+v", e)
+	}
+	if got := testutil.ToFloat64(r.metrics.decisions.WithLabelValues("request", "UPDATE", "correct", "default", "Enforce")); got != 1 {
+		t.Errorf("counted %v", got)
+	}
+	if got := r.Refused24h(one.Record.Sync.Key()); got != 0 {
+		t.Errorf("%d refusals", got)
+	}
+	ledger.Reset()
+	one.DryRun = true
+	r.Record(one, decision)
+	if ledger.Len() > 0 || len(r.queue) > 0 {
+		t.Errorf("a dry run is recorded: %s", ledger.String())
+	}
+}
+
 func TestLongTextsAreCut(t *testing.T) {
 	long := strings.Repeat("ä", 2000)
 	c := change("Deployment", "deployments", "apps", field(`metadata.annotations["`+long+`"]`, "2", "5"))

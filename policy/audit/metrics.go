@@ -46,6 +46,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			}
 		}
 	}
+	m.decisions.WithLabelValues(string(policy.OriginRequest), string(policy.Update), string(policy.Correct), policy.RuleDefault, string(v1alpha1.ModeEnforce))
 	if registerer == nil {
 		return m, nil
 	}

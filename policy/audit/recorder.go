@@ -27,6 +27,7 @@ const (
 	EventRefused        = "ChangeRefused"
 	EventPermitted      = "ChangePermitted"
 	EventWouldBeRefused = "ChangeWouldBeRefused"
+	EventCorrected      = "ChangeCorrected"
 	EventDriftReverted  = "DriftReverted"
 	EventDriftPermitted = "DriftPermitted"
 )
@@ -159,7 +160,7 @@ func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
 // matters tells whether anyone will ask about a decision: not what git says,
 // and not the system's own components at fields that git does not set.
 func matters(change *policy.Change, decision policy.Decision) bool {
-	if decision.Verdict == policy.Refuse {
+	if decision.Verdict == policy.Refuse || decision.Verdict == policy.Correct {
 		return true
 	}
 	switch decision.Class {
@@ -185,6 +186,9 @@ type event struct {
 // are too many: an Event is a courtesy, the ledger is the record.
 func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
 	e := event{kind: corev1.EventTypeNormal, action: string(change.Operation), reason: EventPermitted}
+	if decision.Verdict == policy.Correct {
+		e.reason = EventCorrected
+	}
 	if decision.Verdict == policy.Refuse {
 		e.kind, e.reason = corev1.EventTypeWarning, EventRefused
 		if change.Mode() != v1alpha1.ModeEnforce {

@@ -58,13 +58,16 @@ func (w Words) Refusal() string {
 	return strings.Join(append(lines, tail...), "\n")
 }
 
-// Warning is what kubectl prints in the mode Warn: at most MaxWarning
-// characters on one line.
+// Warning is what kubectl prints in the mode Warn, and of a correction: at most
+// MaxWarning characters on one line.
 func (w Words) Warning() string {
 	text := w.object()
-	if w.Decision.Verdict == policy.Refuse {
+	switch w.Decision.Verdict {
+	case policy.Refuse:
 		text += " would be refused: " + w.what()
-	} else {
+	case policy.Correct:
+		text += ": " + w.corrected()
+	case policy.Permit:
 		text += ": " + w.Decision.Reason
 	}
 	if w.Decision.ID != "" {
@@ -152,6 +155,18 @@ func (w Words) what() string {
 	default:
 		return fmt.Sprintf("%s and %d more are not as git says", fields[0].Path, len(fields)-1)
 	}
+}
+
+// corrected says which fields have git's values again.
+func (w Words) corrected() string {
+	fields := w.shown()
+	switch len(fields) {
+	case 0:
+		return "git's values were put back"
+	case 1:
+		return fields[0].Path.String() + " was put back to git's value"
+	}
+	return fmt.Sprintf("%s and %d more were put back to git's values", fields[0].Path, len(fields)-1)
 }
 
 // explained tells that a rule or an error gave the reason, not the default.
