@@ -23,6 +23,8 @@ type answer struct {
 	status   *metav1.Status
 	warnings []string
 	decision string
+	// patch is a JSON Patch for the object; of a mutating review only.
+	patch []byte
 }
 
 func permitted() answer { return answer{allowed: true} }
@@ -120,6 +122,8 @@ type response struct {
 	Status           *metav1.Status    `json:"status,omitempty"`
 	Warnings         []string          `json:"warnings,omitempty"`
 	AuditAnnotations map[string]string `json:"auditAnnotations,omitempty"`
+	Patch            []byte            `json:"patch,omitempty"`
+	PatchType        string            `json:"patchType,omitempty"`
 }
 
 // write writes the review's response. The plain permit, by far the most common
@@ -134,6 +138,9 @@ func (a answer) write(w http.ResponseWriter, uid []byte) {
 		body = append(body, `,"allowed":true}`...)
 	} else {
 		r := response{UID: uid, Allowed: a.allowed, Status: a.status, Warnings: a.warnings}
+		if len(a.patch) > 0 {
+			r.Patch, r.PatchType = a.patch, "JSONPatch"
+		}
 		if a.decision != "" {
 			r.AuditAnnotations = map[string]string{"decision": a.decision}
 		}
