@@ -32,6 +32,10 @@ type attempt struct {
 	revision ownership.Revision
 	spec     int64 // generation of the GitSync's spec
 	prune    bool
+	// observe tells that nothing may be written; notInstalled counts the
+	// objects of kinds that neither the cluster nor the commit has.
+	observe      bool
+	notInstalled int32
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
 	entries map[ownership.ID]*ownership.Entry
@@ -95,6 +99,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		revision: revision,
 		spec:     gs.Generation,
 		prune:    gs.Spec.Prune == nil || *gs.Spec.Prune,
+		observe:  observing(gs),
 		before:   l.Index.Entries(key),
 		entries:  map[ownership.ID]*ownership.Entry{},
 		planned:  map[ownership.ID]*planned{},
@@ -118,7 +123,12 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	kinds := newKinds(l.Mapper, objects)
 	var problems []error
 	for i := range objects {
-		if err := a.add(&objects[i], kinds, l.Index); err != nil {
+		err := a.add(&objects[i], kinds, l.Index)
+		if f, ok := errors.AsType[*failure](err); ok && a.observe && f.reason == kindNotInstalled {
+			a.notInstalled++
+			continue
+		}
+		if err != nil {
 			problems = append(problems, fmt.Errorf("%s:%d: %w", objects[i].File, objects[i].Line, err))
 		}
 	}
@@ -170,19 +180,8 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	}
 	ownMode := v1alpha1.Mode(o.GetAnnotations()[v1alpha1.ModeAnnotation]) // render knows that it is one
 	old := a.before[o.ID]
-	if old != nil && !old.Pruning && old.Applied != nil && old.Attempted == nil &&
-		old.Applied.Digest == content.Digest && old.Version == o.GroupVersionKind().Version {
-		if old.Applied.File == o.File && old.Applied.Line == o.Line && old.Applied.Text == o.Text() && old.OwnMode == ownMode {
-			a.entries[o.ID] = old
-			return nil
-		}
-		// The object only moved within the repository, or its text changed
-		// without its meaning.
-		moved := *old.Applied
-		moved.File, moved.Line, moved.Lines, moved.Text = o.File, o.Line, o.Lines(), o.Text()
-		entry := *old
-		entry.Applied, entry.OwnMode = &moved, ownMode
-		a.entries[o.ID] = &entry
+	if entry := a.same(old, content, o, ownMode); entry != nil {
+		a.entries[o.ID] = entry
 		return nil
 	}
 	content.Lines, content.Text = o.Lines(), o.Text()
@@ -196,6 +195,42 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	a.entries[o.ID] = entry
 	a.planned[o.ID] = &planned{ownMode: ownMode}
 	return nil
+}
+
+// same returns the entry of an object that need not be planned anew: its
+// manifest is the one that was applied or, where nothing is written, looked at.
+func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *render.Object, ownMode v1alpha1.Mode) *ownership.Entry {
+	if old == nil || old.Pruning || old.Version != o.GroupVersionKind().Version {
+		return nil
+	}
+	known := old.Applied
+	if old.Attempted != nil {
+		if !a.observe {
+			return nil // that sync was cut off
+		}
+		known = old.Attempted
+		if old.Applied != nil {
+			ownMode = old.OwnMode // of what was applied
+		}
+	}
+	if known == nil || known.Digest != content.Digest {
+		return nil
+	}
+	if known.File == o.File && known.Line == o.Line && known.Text == o.Text() && old.OwnMode == ownMode {
+		return old
+	}
+	// The object only moved within the repository, or its text changed without
+	// its meaning.
+	moved := *known
+	moved.File, moved.Line, moved.Lines, moved.Text = o.File, o.Line, o.Lines(), o.Text()
+	entry := *old
+	entry.OwnMode = ownMode
+	if old.Attempted != nil {
+		entry.Attempted = &moved
+	} else {
+		entry.Applied = &moved
+	}
+	return &entry
 }
 
 // conflict is an error where another GitSync declared the object first.
@@ -242,6 +277,9 @@ func (a *attempt) unchanged(index *ownership.Index) bool {
 	ys, errY := json.Marshal(y)
 	return errX == nil && errY == nil && string(xs) == string(ys)
 }
+
+// kindNotInstalled is the reason where the API server does not serve a kind.
+const kindNotInstalled = "KindNotInstalled"
 
 // kinds resolves kinds that the API server serves or that the commit brings.
 type kinds struct {
@@ -306,10 +344,10 @@ func (k *kinds) resource(o *render.Object) (string, error) {
 		mapping, err := k.mapping(gvk)
 		switch {
 		case meta.IsNoMatchError(err):
-			return "", &failure{"KindNotInstalled", fmt.Errorf(
+			return "", &failure{kindNotInstalled, fmt.Errorf(
 				"kind %s in %s is not installed in this cluster: install its CustomResourceDefinition first, or put it into this repository", gvk.Kind, gvk.GroupVersion())}
 		case err != nil:
-			return "", &failure{"KindNotInstalled", fmt.Errorf("find kind %s in %s: %w", gvk.Kind, gvk.GroupVersion(), err)}
+			return "", &failure{kindNotInstalled, fmt.Errorf("find kind %s in %s: %w", gvk.Kind, gvk.GroupVersion(), err)}
 		}
 		resource, namespaced = mapping.Resource.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace
 	}

@@ -262,7 +262,7 @@ func objectFailure(e *ownership.Entry, err error) error {
 		if d := status.Status().Details; d != nil && d.Kind == "namespaces" {
 			return &failure{"NamespaceNotFound", fmt.Errorf("%s: namespace %s does not exist: create it, or put its manifest into the repository", at, d.Name)}
 		}
-		return &failure{"KindNotInstalled", fmt.Errorf("%s: %w: its kind is not installed yet", at, err)}
+		return &failure{kindNotInstalled, fmt.Errorf("%s: %w: its kind is not installed yet", at, err)}
 	}
 	if as := account(err); as != "" {
 		return &failure{"AccessDenied", fmt.Errorf("%s: %w: bind a role to %s that allows it", at, err, as)}

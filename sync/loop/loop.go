@@ -162,6 +162,10 @@ type pass struct {
 	remembered bool
 	// pruning tells that deleted objects are still going away.
 	pruning bool
+	// observed is what was found last in mode Observe, due that it is time to
+	// look again.
+	observed *observation
+	due      bool
 	// stale tells that somebody touched the ChangePolicy that carries the
 	// policies of the repository.
 	stale atomic.Bool
@@ -275,6 +279,9 @@ func (l *Loop) strictness() string {
 func (l *Loop) follow(ctx context.Context) error {
 	kinds := map[schema.GroupVersionResource]string{}
 	for _, s := range l.Index.Syncs() {
+		if s.Mode == v1alpha1.ModeObserve {
+			continue // nothing is reverted
+		}
 		for _, e := range l.Index.Entries(s.Key()) {
 			if e.Applied != nil {
 				kinds[e.GVR()] = e.Kind
@@ -347,6 +354,16 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if err != nil {
 		return revision, err
 	}
+	if a.observe {
+		if err := l.observe(ctx, p, a); err != nil {
+			return revision, err
+		}
+		l.observedEvent(ctx, gs, p, revision)
+		p.commit, p.generation = revision.Commit, gs.Generation
+		p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
+		return revision, nil
+	}
+	p.observed = nil
 	for _, stage := range a.stages() {
 		if err := l.bring(ctx, a, stage); err != nil {
 			return revision, err
@@ -405,7 +422,7 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 
 // done tells that a commit was brought in under the present spec.
 func (p *pass) done(gs *v1alpha1.GitSync, commit string) bool {
-	return p.commit == commit && p.generation == gs.Generation && !p.pruning && !p.stale.Load() &&
+	return p.commit == commit && p.generation == gs.Generation && !p.pruning && !p.due && !p.stale.Load() &&
 		p.request == gs.Annotations[v1alpha1.RequestedAtAnnotation]
 }
 

@@ -71,6 +71,14 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	}
 	p := l.pass(client.ObjectKeyFromObject(gs))
 	p.remember(gs, l.Index)
+	if err := l.loosen(ctx, gs, p); err != nil {
+		return reconcile.Result{}, err
+	}
+	p.due = false
+	if observing(gs) {
+		interval = min(interval, observeInterval)
+		p.due = p.observed == nil || p.observed.due(time.Now())
+	}
 	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation]
 	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !requested {
 		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)
@@ -110,7 +118,7 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		l.metrics.syncSeconds.WithLabelValues("failed").Observe(time.Since(start).Seconds())
 	} else {
 		p.failures, p.notBefore = 0, time.Time{}
-		if p.commit != commit {
+		if p.commit != commit && !observing(gs) {
 			l.metrics.syncSeconds.WithLabelValues("applied").Observe(time.Since(start).Seconds())
 		}
 		l.metrics.lastSuccess.WithLabelValues(gs.Namespace, gs.Name).SetToCurrentTime()
@@ -151,7 +159,8 @@ func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Resul
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := &attempt{
-		prune:   gs.Spec.DeletionPolicy == "Delete",
+		prune:   gs.Spec.DeletionPolicy == "Delete" && !observing(gs),
+		observe: observing(gs),
 		before:  l.Index.Entries(key),
 		entries: l.Index.Entries(key),
 		planned: map[ownership.ID]*planned{},
@@ -190,6 +199,9 @@ func (l *Loop) letGoObjects(ctx context.Context, a *attempt, key types.Namespace
 	// held object.
 	if err := l.Inventory.Delete(ctx, key); err != nil {
 		return err
+	}
+	if a.observe {
+		return nil // not even the label is taken off; it binds nobody now
 	}
 	return l.unlabel(ctx, a)
 }

@@ -46,7 +46,11 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		set(s, gs, v1alpha1.ConditionStalled, metav1.ConditionFalse, "Retrying", "")
 		if o.err == nil {
 			s.NextSync = nil
-			set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, "Applied", "applied "+s.LastAppliedRevision)
+			reason, message := "Applied", "applied "+s.LastAppliedRevision
+			if observing(gs) && p.observed != nil {
+				reason, message = "Observing", p.observed.String()
+			}
+			set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 			l.policiesCondition(gs, s, p)
 			return
 		}
@@ -57,7 +61,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			reason = f.reason
 		}
 		message := o.err.Error()
-		if s.LastAppliedRevision != "" {
+		if s.LastAppliedRevision != "" && !observing(gs) {
 			message += "\n" + s.LastAppliedRevision + " stays enforced"
 		}
 		set(s, gs, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
@@ -95,6 +99,17 @@ func (l *Loop) announce(ctx context.Context, gs *v1alpha1.GitSync, a *attempt) {
 		a.revision.Name, a.revision.Author, a.revision.Subject, a.applied, len(a.entries), a.pruned))
 }
 
+// observedEvent makes an Event of a commit that was looked at in mode Observe.
+func (l *Loop) observedEvent(ctx context.Context, gs *v1alpha1.GitSync, p *pass, revision ownership.Revision) {
+	p.failed, p.said = "", ""
+	l.metrics.objects.WithLabelValues(gs.Namespace, gs.Name).Set(float64(len(l.Index.Entries(client.ObjectKeyFromObject(gs)))))
+	if gs.Status.LastAttemptedRevision == revision.Name && p.commit == revision.Commit {
+		return
+	}
+	ctrl.LoggerFrom(ctx).Info("observed", "revision", revision.Name, "found", p.observed.String())
+	l.event(gs, corev1.EventTypeNormal, "Observed", "Sync", revision.Name+": "+p.observed.String())
+}
+
 func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus, p *pass) {
 	if p.policies == (policiesResult{}) {
 		return // not looked at since this leader began
@@ -122,7 +137,11 @@ func (l *Loop) reconciling(ctx context.Context, gs *v1alpha1.GitSync, revision o
 	// The status is for people; a sync does not fail because of it.
 	err := l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
 		s.LastAttemptedRevision = revision.Name
-		set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionTrue, "Applying", "bringing in "+revision.Name)
+		reason, message := "Applying", "bringing in "+revision.Name
+		if observing(gs) {
+			reason, message = "Observing", "looking at "+revision.Name
+		}
+		set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 	})
 	if err != nil {
 		l.event(gs, corev1.EventTypeWarning, "StatusFailed", "Sync", err.Error())
@@ -155,6 +174,9 @@ func (l *Loop) enforcing(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	}
 	mode, message := l.Registration.State()
 	switch {
+	case observing(gs):
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, string(v1alpha1.ModeObserve),
+			"mode is Observe: nothing is written, and changes are permitted and recorded")
 	case gs.Spec.Enforcement.Mode != v1alpha1.ModeEnforce:
 		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, string(gs.Spec.Enforcement.Mode),
 			"mode is "+string(gs.Spec.Enforcement.Mode)+": changes are permitted and recorded")
@@ -172,6 +194,9 @@ func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	s.Objects.Declared = int32(len(l.Index.Entries(key))) //nolint:gosec // far below 2^31
 	s.Drift.Current, s.Drift.Permitted, s.Drift.Reverted24h = l.guard.counts(key)
 	s.Drift.Refused24h = l.Recorder.Refused24h(key)
+	if found := l.pass(key).observed; found != nil && observing(gs) {
+		s.Drift.Current = found.count[wouldChange]
+	}
 	if s.Drift.Current > 0 {
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, "Drift", fmt.Sprintf("%d objects differ from git", s.Drift.Current))
 	} else {
