@@ -102,7 +102,8 @@ type Source struct {
 	Key string
 	// Sync limits the source to the objects of one GitSync; nil: no such limit.
 	Sync *types.NamespacedName
-	// Namespace limits the source to objects of one namespace; empty: no limit.
+	// Namespace limits the source to objects of one namespace, which are also all
+	// that it sees in data.cluster; empty: no limit.
 	Namespace string
 	// Modules are Rego by file name; *_test.rego are their tests.
 	Modules map[string]string

@@ -19,6 +19,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -51,7 +52,7 @@ type source struct {
 	input reads
 
 	compiler *ast.Compiler
-	store    *cluster
+	store    storage.Store
 	// exceptions and denials are nil where the source has no such rule.
 	exceptions, denials *rego.PreparedEvalQuery
 	// packages with an exception rule, each for itself: what is asked when one
@@ -112,7 +113,7 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 	if compiler.Compile(production); compiler.Failed() {
 		return nil, compileError(compiler.Errors)
 	}
-	out := &source{Source: s, compiler: compiler, store: e.cluster, patterns: map[string]fieldset.Pattern{}}
+	out := &source{Source: s, compiler: compiler, store: e.cluster.within(s.Namespace), patterns: map[string]fieldset.Pattern{}}
 	items := lint.compiled(compiler.Modules)
 	if len(items) > 0 {
 		return nil, &LoadError{Items: items}

@@ -91,8 +91,7 @@ func NewLoader(o LoaderOptions) (*Loader, error) {
 // An inventory that was forged or damaged must neither keep Mainstay from
 // starting nor free what it holds: its GitSync is known from then on without
 // any object, so that objects with its ownership label are locked until the
-// leader has written the inventory anew from git. Outside Mainstay's namespace
-// it is only reported.
+// leader has written the inventory anew from git.
 func (l *Loader) LoadAll(ctx context.Context) error {
 	var list v1alpha1.InventoryList
 	if err := l.o.Reader.List(ctx, &list); err != nil {
@@ -108,9 +107,6 @@ func (l *Loader) LoadAll(ctx context.Context) error {
 			return err
 		}
 		ctrl.LoggerFrom(ctx).Error(err, "inventory refused")
-		if inventory.Namespace != l.o.Namespace {
-			continue
-		}
 		placeholder := &Sync{Namespace: inventory.Namespace, Name: inventory.Name, Mode: v1alpha1.ModeEnforce}
 		if err := l.o.Index.Replace(placeholder, nil); err != nil {
 			return err

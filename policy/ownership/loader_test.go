@@ -252,6 +252,17 @@ func TestAReplicaDoesNotStartBlind(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nor to a GitSync elsewhere", func(t *testing.T) {
+		l := newLibrary(t)
+		tenant := types.NamespacedName{Namespace: "team-a", Name: "shop"}
+		forged := inventory(t, newKey(t), 1)
+		forged.Namespace = tenant.Namespace
+		must(t, l.client.Create(t.Context(), forged))
+		must(t, l.loader.LoadAll(t.Context()))
+		if s, known := l.index.Sync(tenant); !known || s.Mode != v1alpha1.ModeEnforce {
+			t.Error("the GitSync is not known: its objects would be free")
+		}
+	})
 	t.Run("and a missing chunk is tried again", func(t *testing.T) {
 		l := newLibrary(t)
 		l.write(inventory(t, l.key, 1, "late"))

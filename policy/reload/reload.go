@@ -130,7 +130,7 @@ func (r *Reloader) source(cp *v1alpha1.ChangePolicy) (policy.Source, error) {
 		if err := VerifyModules(r.o.Key, sync, cp); err != nil {
 			return policy.Source{}, err
 		}
-		return policy.Source{Key: policy.GitSyncSource(sync), Sync: &sync, Modules: cp.Spec.Modules}, nil
+		return policy.RepositorySource(sync, r.o.Namespace, cp.Spec.Modules), nil
 	}
 	s := policy.Source{Key: policy.ChangePolicySource(key), Modules: cp.Spec.Modules}
 	if cp.Namespace != r.o.Namespace {

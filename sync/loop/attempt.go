@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -32,10 +33,14 @@ type attempt struct {
 	revision ownership.Revision
 	spec     int64 // generation of the GitSync's spec
 	prune    bool
-	// observe tells that nothing may be written; notInstalled counts the
+	// observe tells that nothing may be written, tenant that only objects of the
+	// GitSync's own namespace may be declared; notInstalled counts the
 	// objects of kinds that neither the cluster nor the commit has.
 	observe      bool
+	tenant       bool
 	notInstalled int32
+	// others are the versions of kinds that other GitSyncs declare.
+	others versions
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
 	entries map[ownership.ID]*ownership.Entry
@@ -100,6 +105,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		spec:     gs.Generation,
 		prune:    gs.Spec.Prune == nil || *gs.Spec.Prune,
 		observe:  observing(gs),
+		tenant:   l.tenant(gs),
 		before:   l.Index.Entries(key),
 		entries:  map[ownership.ID]*ownership.Entry{},
 		planned:  map[ownership.ID]*planned{},
@@ -121,6 +127,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
 	}
 	kinds := newKinds(l.Mapper, objects)
+	a.others = l.versions(key)
 	var problems []error
 	for i := range objects {
 		err := a.add(&objects[i], kinds, l.Index)
@@ -159,7 +166,13 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	if err != nil {
 		return err
 	}
+	if a.tenant && o.ID.Namespace != a.sync.Namespace {
+		return fmt.Errorf("%s is outside namespace %s: a GitSync there may only declare objects of that namespace", o.ID, a.sync.Namespace)
+	}
 	if err := a.conflict(o.ID, index); err != nil {
+		return err
+	}
+	if err := a.others.conflict(o); err != nil {
 		return err
 	}
 	object := o.DeepCopy()
@@ -242,6 +255,40 @@ func (a *attempt) conflict(id ownership.ID, index *ownership.Index) error {
 	content := r.Current()
 	return &failure{"Conflict", fmt.Errorf("%s is declared already by GitSync %s at %s:%d: remove it from one of the two",
 		id, r.Sync.Key(), content.File, content.Line)}
+}
+
+// versions are the versions in which kinds are declared, with one object of
+// each: the webhook's rules name exactly one version of a resource.
+type versions map[schema.GroupKind]*ownership.Record
+
+// versions that others than the GitSync key declare. Those of tenants don't
+// bind a GitSync of Mainstay's own namespace, so that no team can keep the
+// platform's from using a newer one.
+func (l *Loop) versions(key types.NamespacedName) versions {
+	v := versions{}
+	for _, sync := range l.Index.Syncs() {
+		if sync.Key() == key || key.Namespace == l.o.Namespace && sync.Namespace != key.Namespace {
+			continue
+		}
+		for _, e := range l.Index.Entries(sync.Key()) {
+			if v[e.GroupKind()] == nil && !e.Pruning {
+				v[e.GroupKind()] = &ownership.Record{Sync: sync, Entry: e}
+			}
+		}
+	}
+	return v
+}
+
+// conflict is an error where another GitSync declares the kind in another
+// version.
+func (v versions) conflict(o *render.Object) error {
+	r := v[o.ID.GroupKind()]
+	if r == nil || r.Version == o.GroupVersionKind().Version {
+		return nil
+	}
+	content := r.Current()
+	return &failure{"Conflict", fmt.Errorf("%s is declared in version %s here and in version %s by GitSync %s at %s:%d: choose one of them for all",
+		o.ID.GroupKind(), o.GetAPIVersion(), r.APIVersion(), r.Sync.Key(), content.File, content.Line)}
 }
 
 // conflicts looks again when the inventory is written: two GitSyncs may have

@@ -21,7 +21,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
-	"github.com/mainstay-gitops/mainstay/test/apiserver"
 )
 
 // edit changes the GitSync as its owner would.
@@ -79,27 +78,6 @@ func condition(gs *v1alpha1.GitSync, name string) metav1.Condition {
 		return *c
 	}
 	return metav1.Condition{}
-}
-
-func TestAGitSyncElsewhereIsStalled(t *testing.T) {
-	s := newTheatre(t)
-	s.push("cm.yaml", configMap("settings", "one"))
-	elsewhere := s.another(apiserver.Namespace(t), "shop")
-	gs := elsewhere.look()
-	for _, name := range []string{"Ready", "Stalled"} {
-		if c := condition(gs, name); c.Reason != "NamespaceNotAllowed" || !strings.Contains(c.Message, s.sync.Namespace) {
-			t.Errorf("%s = %+v, want NamespaceNotAllowed and where to create it", name, c)
-		}
-	}
-	if c := condition(gs, "Stalled"); c.Status != metav1.ConditionTrue {
-		t.Errorf("Stalled = %s, want True", c.Status)
-	}
-	if len(gs.Finalizers) > 0 {
-		t.Errorf("finalizers = %v: it could not be deleted without Mainstay", gs.Finalizers)
-	}
-	if err := s.get("settings", new(corev1.ConfigMap)); !apierrors.IsNotFound(err) {
-		t.Errorf("settings: %v, want nothing applied", err)
-	}
 }
 
 func TestDeletingAGitSync(t *testing.T) {

@@ -75,6 +75,8 @@ type Registration interface {
 	State() (mode, message string)
 	// Changed is closed at the next change of State.
 	Changed() <-chan struct{}
+	// Sees tells whether the webhook may be asked about a resource at all.
+	Sees(resource schema.GroupResource) bool
 }
 
 // Off is the way out: while it is in force, nothing is written.
@@ -140,6 +142,8 @@ type Loop struct {
 	// passes hold what the last pass over each GitSync left behind.
 	passes map[types.NamespacedName]*pass
 	ready  chan struct{}
+
+	aggregated aggregated
 }
 
 // pass is the memory of a GitSync between two looks at its repository.

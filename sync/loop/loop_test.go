@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -114,6 +115,9 @@ type fakeRegistration struct{}
 func (fakeRegistration) Ensure(context.Context) error { return nil }
 func (fakeRegistration) State() (string, string)      { return "Fail", "" }
 func (fakeRegistration) Changed() <-chan struct{}     { return nil }
+func (fakeRegistration) Sees(r schema.GroupResource) bool {
+	return r.Group != "admissionregistration.k8s.io" && r.Group != "coordination.k8s.io"
+}
 
 type fakePermits struct{}
 

@@ -50,9 +50,9 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 	case !gs.DeletionTimestamp.IsZero():
 		return l.letGo(ctx, gs)
 	}
-	if gs.Namespace != l.o.Namespace {
-		return reconcile.Result{}, l.stalled(ctx, gs, "NamespaceNotAllowed", fmt.Sprintf(
-			"this version follows GitSyncs in namespace %s only: create it there", l.o.Namespace))
+	if l.tenant(gs) && gs.Spec.ServiceAccountName == "" {
+		return reconcile.Result{}, l.stalled(ctx, gs, "ServiceAccountRequired", fmt.Sprintf(
+			"outside namespace %s a GitSync writes in the name of an account of its own namespace: set spec.serviceAccountName", l.o.Namespace))
 	}
 	if controllerutil.AddFinalizer(gs, finalizer) {
 		patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"finalizers":[%q]}}`, gs.ResourceVersion, finalizer)
@@ -125,6 +125,9 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	}
 	return reconcile.Result{RequeueAfter: next}, l.report(ctx, gs, p, &outcome{revision, err})
 }
+
+// tenant tells that a GitSync may speak about its own namespace only.
+func (l *Loop) tenant(gs *v1alpha1.GitSync) bool { return gs.Namespace != l.o.Namespace }
 
 // outcome of one look.
 type outcome struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fastjson"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
@@ -197,5 +198,21 @@ func (g *guard) recreate(ctx context.Context, record *ownership.Record, st *stan
 		return 0, fmt.Errorf("recreate %s: %w", record.ID, err)
 	}
 	g.done(record, st, s)
+	if record.GroupKind() == (schema.GroupKind{Kind: "Namespace"}) {
+		g.within(record.Name)
+	}
 	return 0, nil
+}
+
+// within has the objects of a namespace that is there again looked at now: they
+// could not be made while it was going away, and would be tried later and later.
+func (g *guard) within(namespace string) {
+	for _, sync := range g.l.Index.Syncs() {
+		for id := range g.l.Index.Entries(sync.Key()) {
+			if id.Namespace == namespace {
+				g.queue.Forget(id)
+				g.queue.Add(id)
+			}
+		}
+	}
 }

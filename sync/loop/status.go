@@ -31,7 +31,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			s.LastAppliedRevision = known.Applied.Name
 		}
 		l.counts(gs, s)
-		l.enforcing(gs, s)
+		l.enforcing(ctx, gs, s)
 		if o == nil {
 			return
 		}
@@ -168,7 +168,7 @@ func (l *Loop) reportOff(ctx context.Context, gs *v1alpha1.GitSync, reason strin
 }
 
 // enforcing tells whether a manual change would be refused.
-func (l *Loop) enforcing(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
+func (l *Loop) enforcing(ctx context.Context, gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	if l.reportSuspended(gs, s) {
 		return
 	}
@@ -185,7 +185,11 @@ func (l *Loop) enforcing(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	case s.LastAppliedRevision == "":
 		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "NothingApplied", "no revision was applied yet")
 	default:
-		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionTrue, "Enforcing", "changes that git did not make are refused")
+		message := "changes that git did not make are refused"
+		if but := l.onlyReverted(ctx, client.ObjectKeyFromObject(gs)); but != "" {
+			message += "; " + but
+		}
+		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionTrue, "Enforcing", message)
 	}
 }
 

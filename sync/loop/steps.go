@@ -108,9 +108,7 @@ func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot 
 		}
 		return policiesResult{message: "no policies of its own"}
 	}
-	loaded, err := l.Policies.Load(ctx, policy.Source{
-		Key: policy.GitSyncSource(key), Sync: &key, Modules: modules,
-	})
+	loaded, err := l.Policies.Load(ctx, policy.RepositorySource(key, l.o.Namespace, modules))
 	if err != nil {
 		return policiesResult{err: err}
 	}

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -56,9 +57,10 @@ type stage struct {
 
 type registration struct{}
 
-func (registration) Ensure(context.Context) error  { return nil }
-func (registration) State() (mode, message string) { return "Fail", "" }
-func (registration) Changed() <-chan struct{}      { return nil }
+func (registration) Ensure(context.Context) error   { return nil }
+func (registration) State() (mode, message string)  { return "Fail", "" }
+func (registration) Changed() <-chan struct{}       { return nil }
+func (registration) Sees(schema.GroupResource) bool { return true }
 
 func (permits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
 	return permit.Permit{}, false

@@ -16,6 +16,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -356,6 +357,9 @@ func (s stateOf) State() (mode, message string) {
 	state := s.Registration.State()
 	return string(state.Mode), state.Message
 }
+
+// Sees tells which resources the registration covers.
+func (stateOf) Sees(r schema.GroupResource) bool { return registration.Sees(r) }
 
 func endpoint(cfg *config.Config) registration.Endpoint {
 	if cfg.Webhook.URL != "" {
