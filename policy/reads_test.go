@@ -25,7 +25,7 @@ func (r *reads) leaves(prefix string) []string {
 }
 
 func TestWhatIsReadOfInput(t *testing.T) {
-	library := []string{"actor.person", "actor.serviceAccount.name", "actor.serviceAccount.namespace", "time", "userInfo.groups", "userInfo.username"}
+	library := []string{"actor.person", "actor.serviceAccount.name", "actor.serviceAccount.namespace", "time", "userInfo.extra.authentication.kubernetes.io/credential-id", "userInfo.groups", "userInfo.username"}
 	for name, tt := range map[string]struct {
 		rego string
 		want []string

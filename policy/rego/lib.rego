@@ -30,6 +30,28 @@ by_service_account(namespace, name) if {
 is_person if input.actor.person
 
 # METADATA
+# title: A component of the cluster sent the request
+# description: >-
+#   The control plane, nodes, and service accounts of kube-system with a token of
+#   their own, which their name alone does not prove. Never for drift.
+is_component if input.userInfo.username in {
+	"system:apiserver",
+	"system:kube-controller-manager",
+	"system:kube-scheduler",
+	"system:cloud-controller-manager",
+}
+
+is_component if {
+	startswith(input.userInfo.username, "system:node:")
+	by_group("system:nodes")
+}
+
+is_component if {
+	input.actor.serviceAccount.namespace == "kube-system"
+	input.userInfo.extra["authentication.kubernetes.io/credential-id"]
+}
+
+# METADATA
 # title: A path is covered by a pattern
 # description: The code that matches the paths of exceptions.
 covers(pattern, path) if mainstay.covers(pattern, path)

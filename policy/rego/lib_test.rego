@@ -29,6 +29,23 @@ test_is_person if {
 	not lib.is_person with input as testing.drift({})
 }
 
+test_is_component if {
+	lib.is_component with input as testing.request(testing.user("system:kube-scheduler", []))
+	lib.is_component with input as testing.request(testing.user("system:node:a", ["system:nodes"]))
+	not lib.is_component with input as testing.request(testing.user("system:node:a", []))
+	not lib.is_component with input as testing.request({})
+	not lib.is_component with input as testing.drift({})
+}
+
+test_a_component_has_a_token if {
+	token := {"userInfo": {"extra": {"authentication.kubernetes.io/credential-id": ["JTI=1"]}}}
+	account := testing.service_account("kube-system", "x")
+	lib.is_component with input as testing.request(object.union(account, token))
+	not lib.is_component with input as testing.request(account)
+	other := object.union(testing.service_account("shop", "x"), token)
+	not lib.is_component with input as testing.request(other)
+}
+
 test_covers if {
 	lib.covers("spec.**", "spec.template.metadata")
 	lib.covers("metadata.annotations.*", `metadata.annotations["a/b"]`)

@@ -3,6 +3,8 @@
 
 package machinery
 
+import data.mainstay.lib
+
 # METADATA
 # title: An object that is being deleted may go
 # description: >-
@@ -36,3 +38,26 @@ finalizer_removed(change) if {
 	is_array(change.to)
 	every finalizer in change.to { finalizer in change.from }
 }
+
+# METADATA
+# title: The revision of a Deployment is counted by its controller
+# description: It writes it by way of the status, whatever enforcement.undeclared says.
+exception contains {
+	"reason": "the deployment controller counts revisions",
+	"paths": [revision],
+	"record": false,
+} if {
+	input.kind.group == "apps"
+	input.kind.kind == "Deployment"
+	some change in input.changes
+	change.path == revision
+	not change.declared
+	regex.match(`^\d+$`, change.to)
+	by_deployment_controller
+}
+
+revision := `metadata.annotations["deployment.kubernetes.io/revision"]`
+
+by_deployment_controller if input.origin == "drift"
+
+by_deployment_controller if lib.by_service_account("kube-system", "deployment-controller")

@@ -36,3 +36,24 @@ test_a_list_may_only_shrink if {
 test_nothing_else_changes_while_deleting if {
 	count(machinery.exception) == 0 with input as testing.request({"object": dying})
 }
+
+revision(to) := {
+	"sync": {"undeclared": "Reject"},
+	"changes": [testing.added(`metadata.annotations["deployment.kubernetes.io/revision"]`, to)],
+}
+
+controller := testing.service_account("kube-system", "deployment-controller")
+
+test_the_deployment_controller_counts_revisions if {
+	count(machinery.exception) == 1 with input as testing.request(object.union(revision("3"), controller))
+	count(machinery.exception) == 1 with input as testing.drift(revision("3"))
+}
+
+test_nobody_else_counts_revisions if {
+	count(machinery.exception) == 0 with input as testing.request(revision("3"))
+	count(machinery.exception) == 0 with input as testing.request(object.union(revision("x"), controller))
+	declared := {"changes": [object.union(revision("3").changes[0], {"declared": true})]}
+	count(machinery.exception) == 0 with input as testing.request(object.union_n([revision("3"), controller, declared]))
+	other := {"kind": {"group": "apps", "version": "v1", "kind": "StatefulSet"}}
+	count(machinery.exception) == 0 with input as testing.request(object.union_n([revision("3"), controller, other]))
+}

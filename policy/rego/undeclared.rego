@@ -3,12 +3,16 @@
 
 package undeclared
 
+import data.mainstay.lib
+
 # METADATA
 # title: Components and service accounts may set fields that git does not set
 # description: >-
 #   By enforcement.undeclared of the GitSync. RejectPeople: everybody but people.
-#   Permit: everybody. Reject: nobody; what no manager owns was put there by the
-#   API server itself and stays.
+#   Permit: everybody. Reject: nobody but components of the cluster. What no
+#   manager owns was put there by the API server itself and stays. Finalizers
+#   that git does not set are the same, but never a person's: with one, anyone
+#   could keep an object for good.
 exception contains {
 	"reason": "git does not set these fields",
 	"paths": [change.path | some change in input.changes; may_stand(change); not change.mistakable],
@@ -33,6 +37,42 @@ exception contains {
 may_stand(change) if {
 	not change.declared
 	by_setting(change)
+}
+
+may_stand(change) if {
+	finalizer_added(change)
+	not change.person
+	by_setting(change)
+}
+
+# What git does not set and somebody takes away is as git says.
+finalizer_added(change) if {
+	change.op == "add"
+	array.slice(change.segments, 0, 2) == ["metadata", "finalizers"]
+}
+
+# METADATA
+# title: Components of the cluster may set fields that git does not set
+# description: >-
+#   Under Reject, too, or nothing would work. By their account, so that it takes
+#   a record to stay.
+exception contains {
+	"reason": "a component of the cluster sets these fields, and git does not",
+	"paths": [change.path | some change in input.changes; by_component(change)],
+} if {
+	input.sync.undeclared == "Reject"
+	some change in input.changes
+	by_component(change)
+}
+
+by_component(change) if {
+	not change.declared
+	lib.is_component
+}
+
+by_component(change) if {
+	finalizer_added(change)
+	lib.is_component
 }
 
 by_setting(_) if input.sync.undeclared == "Permit"

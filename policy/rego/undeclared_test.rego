@@ -67,3 +67,49 @@ test_what_no_manager_owns_stays if {
 	j := testing.drift(object.union(setting("Reject"), {"changes": [object.union(by_component(label), {"manager": "m"})]}))
 	paths(j) == set()
 }
+
+component := object.union(
+	testing.service_account("kube-system", "x"),
+	{"userInfo": {"extra": {"authentication.kubernetes.io/credential-id": ["JTI=1"]}}},
+)
+
+test_reject_lets_components if {
+	i := testing.request(object.union_n([setting("Reject"), component, {"changes": [by_component(label), finalizer(false)]}]))
+	paths(i) == {"metadata.labels.x", `metadata.finalizers[="x"]`}
+	every e in undeclared.exception { not e.record == false } with input as i
+}
+
+test_reject_lets_no_service_account if {
+	i := object.union_n([setting("Reject"), testing.service_account("kube-system", "x"), {"changes": [by_component(label)]}])
+	paths(testing.request(i)) == set()
+}
+
+finalizer(person) := {
+	"op": "add",
+	"path": `metadata.finalizers[="x"]`,
+	"segments": ["metadata", "finalizers", `[="x"]`],
+	"to": "x",
+	"declared": true,
+	"person": person,
+}
+
+test_controllers_may_add_finalizers if {
+	paths(testing.request({"changes": [finalizer(false)]})) == {`metadata.finalizers[="x"]`}
+	paths(testing.request(object.union(setting("Permit"), {"changes": [finalizer(false)]}))) == {`metadata.finalizers[="x"]`}
+	paths(testing.request(object.union(setting("Reject"), {"changes": [finalizer(false)]}))) == set()
+}
+
+test_people_may_add_no_finalizers if {
+	paths(testing.request({"changes": [finalizer(true)]})) == set()
+	paths(testing.request(object.union(setting("Permit"), {"changes": [finalizer(true)]}))) == set()
+}
+
+test_nobody_may_take_finalizers_of_git if {
+	removed := object.union(finalizer(false), {"op": "remove"})
+	paths(testing.request({"changes": [removed]})) == set()
+}
+
+test_no_owner_is_a_finalizer if {
+	owner := {"path": "metadata.ownerReferences[uid=x]", "segments": ["metadata", "ownerReferences", "[uid=x]"]}
+	paths(testing.request({"changes": [object.union(finalizer(false), owner)]})) == set()
+}
