@@ -123,6 +123,12 @@ type Change struct {
 	Time time.Time
 }
 
+// Use tells that a change is no change but the use of a pod of the declared
+// workload, such as exec: git says nothing about it, and only deny rules do.
+func (c *Change) Use() bool {
+	return (c.Pod != "" || c.Operation == Connect) && c.Operation != Delete && len(c.Fields) == 0
+}
+
 // ID of the declared object.
 func (c *Change) ID() ownership.ID { return c.Record.ID }
 

@@ -37,7 +37,7 @@ func refusal(reason string) Decision {
 }
 
 func (e *Engine) decide(ctx context.Context, c *Change) Decision {
-	if len(c.Fields) == 0 && c.Operation != Delete && c.Operation != Connect {
+	if len(c.Fields) == 0 && c.Operation != Delete && !c.Use() {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "git says the same"}
 	}
 	if err := ctx.Err(); err != nil {
@@ -52,6 +52,9 @@ func (e *Engine) decide(ctx context.Context, c *Change) Decision {
 		}
 		d.Uncovered = c.Fields
 		return d
+	}
+	if c.Use() {
+		return Decision{Verdict: Permit, Class: RuleGit, Reason: "no deny rule speaks against it"}
 	}
 	d := j.except(ctx)
 	if err := ctx.Err(); err != nil && d.Verdict != Permit {
@@ -104,7 +107,7 @@ func (s *source) speaksOf(c *Change) bool {
 func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 	var found []*answer
 	for _, s := range j.sources {
-		if s.denials == nil {
+		if s.denials == nil || !s.speaksOfUse(j.change) {
 			continue
 		}
 		var terms []*ast.Term

@@ -815,6 +815,16 @@ func TestInput(t *testing.T) {
 			change.to == "nginx:1.28"
 			change.declared == true
 			not change.manager`},
+		"the use of a pod": {func() *Change {
+			c := use("exec")
+			c.Fields = imageChange().Fields // or exceptions are not asked
+			return c
+		}, `
+			input.operation == "CONNECT"
+			input.subResource == "exec"
+			input.pod == {"name": "web-7d9f-abcde"}
+			input.kind.kind == "Deployment"
+			input.name == "web"`},
 		"a service account": {func() *Change {
 			c := imageChange()
 			c.User = &User{Username: "system:serviceaccount:a:b"}

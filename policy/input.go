@@ -103,6 +103,12 @@ func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
 	put("changes", func() *ast.Term { return e.changes(c, paths, secret, conv) })
 	put("sync", func() *ast.Term { return syncTerm(c) })
 	put("source", func() *ast.Term { return sourceTerm(c) })
+	put("pod", func() *ast.Term {
+		if c.Pod == "" {
+			return nil
+		}
+		return texts("name", c.Pod)
+	})
 	put("cluster", func() *ast.Term { return texts("name", e.options.ClusterName) })
 	put("namespaceObject", func() *ast.Term {
 		if c.NamespaceLabels == nil && c.NamespaceAnnotations == nil {

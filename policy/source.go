@@ -50,6 +50,9 @@ type source struct {
 	// needs and input are what the rules read.
 	needs []schema.GroupKind
 	input reads
+	// subResources of pods that the deny rules may speak of; none without such
+	// a rule.
+	subResources []string
 
 	compiler *ast.Compiler
 	store    storage.Store
@@ -127,6 +130,9 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 	}
 	if err := out.prepareQueries(ctx); err != nil {
 		return nil, problems(err)
+	}
+	if out.denials != nil {
+		out.subResources = subResourcesOf(modules)
 	}
 	return out, nil
 }

@@ -64,6 +64,13 @@ func field(path, git, to string) policy.Field {
 	return f
 }
 
+// pod is the use of a pod of a workload.
+func pod(kind, resource, group string, operation policy.Operation, subResource string) *policy.Change {
+	c := change(kind, resource, group)
+	c.Operation, c.SubResource, c.Pod = operation, subResource, "web-7d9f-abcde"
+	return c
+}
+
 func mask([]byte) string { return "0123456789ab" }
 
 var refusal = policy.Decision{ID: "7f3k2", Verdict: policy.Refuse, Class: policy.RuleDefault, Reason: "git says otherwise"}
@@ -114,6 +121,20 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			change("ConfigMap", "configmaps", "", field("data.a", `"two\nlines"`, long)), refusal,
 			`configmaps "web" (namespace shop) is held by git
   data.a   git: "two\nlines"   asked: ` + strings.Repeat("x", 59) + `…
+  change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
+  decision:   7f3k2
+  ask:        #shop-oncall`,
+		},
+		"the use of a pod": {
+			pod("Deployment", "deployments", "apps", policy.Connect, "exec"), deny,
+			`pods/exec "web-7d9f-abcde" of deployments.apps "web" (namespace shop) is refused: frozen until Monday
+  instead:    wait
+  decision:   7f3k2
+  ask:        #shop-oncall`,
+		},
+		"the eviction of a declared pod": {
+			pod("Pod", "pods", "", policy.Delete, "eviction"), refusal,
+			`pods/eviction "web-7d9f-abcde" (namespace shop) is held by git: to delete it, remove it there
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
   decision:   7f3k2
   ask:        #shop-oncall`,

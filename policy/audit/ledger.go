@@ -30,6 +30,7 @@ type Line struct {
 	Until       *time.Time  `json:"until,omitempty"`
 	User        *LineUser   `json:"user,omitempty"`
 	Object      LineObject  `json:"object"`
+	Pod         string      `json:"pod,omitempty"`
 	Sync        string      `json:"sync,omitempty"`
 	Source      LineSource  `json:"source"`
 	Changes     []LineField `json:"changes,omitempty"`
@@ -85,6 +86,7 @@ func (r *Recorder) line(change *policy.Change, decision policy.Decision) Line {
 			Group: record.Group, Version: record.Version, Kind: record.Kind,
 			Namespace: record.Namespace, Name: record.Name,
 		},
+		Pod:       change.Pod,
 		ElapsedMS: float64(decision.Elapsed.Microseconds()) / 1000,
 	}
 	if record.Sync.Name != "" {

@@ -249,7 +249,7 @@ func references(change *policy.Change) (object, sync *corev1.ObjectReference) {
 	if doc == nil {
 		doc = change.Object
 	}
-	if doc != nil {
+	if doc != nil && !change.Use() { // of which the documents are the pod's
 		object.UID = types.UID(doc.GetStringBytes("metadata", "uid"))
 	}
 	if r.Sync.Name == "" {

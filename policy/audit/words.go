@@ -91,7 +91,7 @@ func (w Words) Event() string {
 	if w.Decision.Reason != "" {
 		b.WriteString("; " + w.Decision.Reason)
 	}
-	if content := w.Change.Record.Current(); content != nil {
+	if content := w.Change.Record.Current(); content != nil && !w.Change.Use() {
 		b.WriteString("; change it: " + Link(w.Change.Record.Sync, content, w.line(content)))
 	}
 	if w.Decision.ID != "" {
@@ -117,10 +117,19 @@ func (w Words) Causes() []metav1.StatusCause {
 	return causes
 }
 
-// object is for example deployments.apps "web" (namespace shop).
+// object is for example deployments.apps "web" (namespace shop), or
+// pods/exec "web-0" of deployments.apps "web" (namespace shop).
 func (w Words) object() string {
 	r := w.Change.Record
 	text := fmt.Sprintf("%s %q", r.GVR().GroupResource(), r.Name)
+	if w.Change.Pod != "" {
+		pod := fmt.Sprintf("pods/%s %q", w.Change.SubResource, w.Change.Pod)
+		if r.Group == "" && r.Kind == "Pod" {
+			text = pod
+		} else {
+			text = pod + " of " + text
+		}
+	}
 	if r.Namespace != "" {
 		text += " (namespace " + r.Namespace + ")"
 	}
@@ -175,6 +184,9 @@ func (w Words) explained() bool {
 }
 
 func (w Words) first() string {
+	if w.Change.Use() {
+		return oneLine(w.object() + " is refused: " + w.Decision.Reason)
+	}
 	text := w.object() + " is held by git"
 	switch {
 	case w.explained():
@@ -193,7 +205,7 @@ func (w Words) tail() []string {
 		lines = append(lines, "  instead:    "+oneLine(w.Decision.Next))
 	}
 	record := w.Change.Record
-	if content := record.Current(); content != nil && content.File != "" {
+	if content := record.Current(); content != nil && content.File != "" && !w.Change.Use() {
 		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content, w.line(content))+"   "+blame(content.Revision, w.Change.Time)))
 	}
 	if w.Decision.ID != "" {
