@@ -5,6 +5,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fastjson"
 
@@ -21,6 +22,9 @@ func (h *Handler) change(req *request, record *ownership.Record) (*policy.Change
 		Origin: policy.OriginRequest, Operation: req.operation, SubResource: req.subResource, DryRun: req.dryRun,
 		Kind: record.GVK(), Resource: record.GVR(), Object: req.object, OldObject: req.oldObject,
 		Record: record, Time: h.options.Clock(),
+	}
+	if req.entry == EntryConnect {
+		change.Pod = req.id.Name
 	}
 	var differences []fieldset.Difference
 	var err error
@@ -41,9 +45,25 @@ func (h *Handler) change(req *request, record *ownership.Record) (*policy.Change
 	if err != nil {
 		return nil, nil, err
 	}
+	if req.entry == EntryStatus {
+		differences = slices.DeleteFunc(differences, func(d fieldset.Difference) bool { return !throughStatus(d.Path) })
+	}
 	change.Fields = policy.Fields(differences, record)
 	hint(change, req.object)
 	return change, differences, nil
+}
+
+// throughStatus tells whether a write of the status changes the field as well:
+// what else of an object such a write carries, the API server drops.
+func throughStatus(path fieldset.Path) bool {
+	if len(path) < 2 || path[0].Field != "metadata" {
+		return false
+	}
+	switch path[1].Field {
+	case "labels", "annotations", "finalizers", "ownerReferences":
+		return true
+	}
+	return false
 }
 
 // structure tells the types of the lists that git declares.

@@ -4,16 +4,12 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -21,11 +17,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
-
-// maxBody is the size of the largest review: etcd's limit of 1.5 MiB for an
-// object, twice because a review has the old one too, and as much again for
-// what JSON's escapes add.
-const maxBody = 7 << 20
 
 // ServeHTTP answers one review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,42 +28,53 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	outcome := "error"
 	defer func() { h.metrics.observe(entry, outcome, time.Since(started)) }()
-
-	body := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(body)
-	if status, err := read(body, w, r); err != nil {
-		http.Error(w, err.Error(), status)
-		return
-	}
-	parser := h.parsers.Get()
-	defer h.parsers.Put(parser)
-	req, err := decode(parser, body.Bytes())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	req.entry = entry
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked(r.Context(), "read a review for "+entry, p)
+			outcome = "error"
+			http.Error(w, "Mainstay failed to read this request; its log says why", http.StatusInternalServerError)
+		}
+	}()
 	// A replica that shuts down still answers what it has accepted.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), timeout(r))
 	defer cancel()
+	load, err := h.flight.enter(ctx, r)
+	if err != nil {
+		h.refuseHTTP(w, err)
+		return
+	}
+	req, err := h.read(ctx, load, entry, w, r)
+	defer func() { load.leave(req) }()
+	if err != nil {
+		h.refuseHTTP(w, err)
+		return
+	}
 	a := h.admit(ctx, req)
 	outcome = a.outcome()
 	a.write(w, req.uid)
 }
-
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // admit is the whole way of a request: whose object is it, what changes, may
 // it stand, who has to know, and what is answered.
 func (h *Handler) admit(ctx context.Context, req *request) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.report(ctx, fmt.Errorf("judge %s of %s: panic: %v\n%s", req.operation, req.id, p, debug.Stack()))
+			if _, counted := p.(judgePanicked); !counted {
+				h.panicked(ctx, fmt.Sprintf("judge %s of %s", req.operation, req.id), p)
+			}
 			a = failed("Mainstay failed to judge this request; its log says why")
+			if req.entry == EntryObserved {
+				a = permitted()
+			}
 		}
 	}()
-	if req.entry == EntryCorrect {
+	switch req.entry {
+	case EntryCorrect:
 		return h.correct(ctx, req)
+	case EntryConnect:
+		return h.connect(ctx, req)
+	case EntryObserved:
+		return h.observe(ctx, req)
 	}
 	if a, mine := h.protect(ctx, req); mine {
 		return a
@@ -86,6 +88,24 @@ func (h *Handler) judge(ctx context.Context, req *request) answer {
 	if record == nil {
 		return a
 	}
+	if req.entry == EntryHeld && record.Mode() == v1alpha1.ModeObserve {
+		return permitted() // a label from former times; the entry observed sees it, too
+	}
+	return h.held(ctx, req, record)
+}
+
+// observe judges for GitSyncs that only observe: it records, and answers
+// nothing but yes.
+func (h *Handler) observe(ctx context.Context, req *request) answer {
+	record, ok := h.options.Index.Lookup(req.id)
+	if !ok || record.Mode() != v1alpha1.ModeObserve {
+		return permitted()
+	}
+	return answer{allowed: true, decision: h.held(ctx, req, record).decision}
+}
+
+// held judges a request about a declared object.
+func (h *Handler) held(ctx context.Context, req *request, record *ownership.Record) answer {
 	if a, early := h.early(req, record); early {
 		return a
 	}
@@ -99,8 +119,20 @@ func (h *Handler) judge(ctx context.Context, req *request) answer {
 	if h.writes(req, record.Sync) && (len(change.Fields) > 0 || req.operation == policy.Delete) && h.awaitContent(ctx, req) {
 		return permitted()
 	}
+	return h.conclude(ctx, req, change, differences)
+}
+
+// conclude has a change judged, remembers what is permitted for a time, records
+// the decision and answers.
+func (h *Handler) conclude(ctx context.Context, req *request, change *policy.Change, differences []fieldset.Difference) answer {
 	decision := h.decide(ctx, req, change, differences)
-	if decision.Verdict == policy.Permit && !req.dryRun && recorded(decision) {
+	if req.judging != nil {
+		change = bare(change)
+	}
+	if decision.Verdict == policy.Permit && change.Use() && decision.Class == policy.RuleGit {
+		return permitted() // nobody is against it, and nothing has changed
+	}
+	if decision.Verdict == policy.Permit && !req.dryRun && change.Mode() != v1alpha1.ModeObserve && recorded(decision) {
 		if err := h.options.Permits.Keep(ctx, change, decision); err != nil {
 			h.report(ctx, err)
 			decision.Verdict, decision.Class = policy.Refuse, policy.RuleError
@@ -125,7 +157,7 @@ func (h *Handler) owner(ctx context.Context, req *request) (*ownership.Record, a
 		return record, answer{}
 	}
 	sync, claimed := h.claimed(req)
-	if !claimed || h.letsGo(req, sync) {
+	if !claimed || h.letsGo(req, sync) || h.goes(req) {
 		return nil, permitted()
 	}
 	// A label that fits, and no record: this replica may be behind.
@@ -145,7 +177,7 @@ func (h *Handler) owner(ctx context.Context, req *request) (*ownership.Record, a
 // left when it let the object go binds nobody, nor does one on a new object.
 func (h *Handler) claimed(req *request) (*ownership.Sync, bool) {
 	if req.oldObject == nil || req.entry == EntryScale {
-		return nil, false
+		return nil, false // whose review shows no labels
 	}
 	label := string(req.oldObject.GetStringBytes("metadata", "labels", v1alpha1.SyncLabel))
 	if label == "" || !ownership.Fits(label, req.id) {
@@ -186,6 +218,15 @@ func (h *Handler) letsGo(req *request, sync *ownership.Sync) bool {
 		}
 	}
 	return true
+}
+
+// goes tells that a request only finishes a deletion that has begun, which
+// passes whatever git says.
+func (h *Handler) goes(req *request) bool {
+	if req.operation == policy.Delete {
+		return req.deleting() || h.terminating(req.id.Namespace)
+	}
+	return req.deleting() && req.passesDeletion(fieldset.Compare(req.oldObject, req.object, nil, nil))
 }
 
 // early answers what needs no look at the fields.
@@ -229,8 +270,8 @@ func (h *Handler) awaitContent(ctx context.Context, req *request) bool {
 // decide asks the judge, unless git, the way out or managedFields decide. It
 // fills in what only a judge looks at.
 func (h *Handler) decide(ctx context.Context, req *request, change *policy.Change, differences []fieldset.Difference) policy.Decision {
-	err := wiped(req, change.Record, differences)
-	if err == nil && len(change.Fields) == 0 && change.Operation != policy.Delete {
+	err := wiped(req, change, differences)
+	if err == nil && len(change.Fields) == 0 && change.Operation != policy.Delete && !change.Use() {
 		return policy.Decision{Verdict: policy.Permit, Class: policy.RuleGit}
 	}
 	change.User = req.user()
@@ -249,7 +290,7 @@ func (h *Handler) decide(ctx context.Context, req *request, change *policy.Chang
 	if h.options.NamespaceMeta != nil && change.Record.Namespace != "" {
 		change.NamespaceLabels, change.NamespaceAnnotations = h.options.NamespaceMeta(change.Record.Namespace)
 	}
-	decision := h.options.Judge.Decide(ctx, change)
+	decision := h.ask(ctx, req, change)
 	if decision.Verdict != policy.Permit {
 		decision.Verdict = policy.Refuse
 	}
@@ -257,6 +298,49 @@ func (h *Handler) decide(ctx context.Context, req *request, change *policy.Chang
 		decision.ID = newID()
 	}
 	return decision
+}
+
+// ask asks the judge, which heeds the request's deadline but for what can't be
+// interrupted: then the request is refused in time without it.
+func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) policy.Decision {
+	var decision policy.Decision
+	panicked := false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				panicked = true
+				h.panicked(ctx, fmt.Sprintf("judge %s of %s", change.Operation, change.Record.ID), p)
+			}
+		}()
+		decision = h.options.Judge.Decide(ctx, change)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		select {
+		case <-done:
+		case <-time.After(answerGrace):
+			req.judging = done
+			return policy.Decision{Class: policy.RuleError, Reason: "there was no time to ask all policies, try again"}
+		}
+	}
+	if panicked {
+		panic(judgePanicked{})
+	}
+	return decision
+}
+
+// judgePanicked is a judge's panic that was reported already.
+type judgePanicked struct{}
+
+// bare is a change without its values, which somebody is still looking at.
+func bare(c *policy.Change) *policy.Change {
+	return &policy.Change{
+		Origin: c.Origin, Operation: c.Operation, SubResource: c.SubResource, DryRun: c.DryRun, User: c.User,
+		Kind: c.Kind, Resource: c.Resource, Pod: c.Pod, Record: c.Record, Time: c.Time,
+	}
 }
 
 func recorded(decision policy.Decision) bool {
@@ -293,43 +377,16 @@ func (h *Handler) unreadable(ctx context.Context, record *ownership.Record, err 
 	return refused(http.StatusBadRequest, fmt.Sprintf("%s is held by git, and this request can't be read: %v", record.ID, err))
 }
 
+// panicked counts and reports what must not take the process down.
+func (h *Handler) panicked(ctx context.Context, what string, p any) {
+	h.metrics.panics.Inc()
+	h.report(ctx, fmt.Errorf("%s: panic: %v\n%s", what, p, debug.Stack()))
+}
+
 func (h *Handler) report(ctx context.Context, err error) {
 	if h.options.Error != nil {
 		h.options.Error(ctx, err)
 	}
-}
-
-// read reads the body of a review.
-func read(body *bytes.Buffer, w http.ResponseWriter, r *http.Request) (status int, err error) {
-	if r.Method != http.MethodPost {
-		return http.StatusMethodNotAllowed, errors.New("a review is sent by POST")
-	}
-	if contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(contentType) != "application/json" {
-		return http.StatusUnsupportedMediaType, fmt.Errorf("content type %q, want application/json", contentType)
-	}
-	body.Reset()
-	if n := r.ContentLength; n > 0 && n <= maxBody {
-		body.Grow(int(n) + bytes.MinRead)
-	}
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return http.StatusRequestEntityTooLarge, fmt.Errorf("review is larger than %d bytes", maxBody)
-		}
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return http.StatusBadRequest, errors.New("review ends early")
-		}
-		return http.StatusBadRequest, fmt.Errorf("read review: %w", err)
-	}
-	return 0, nil
-}
-
-// timeout is what the API server waits, less the answer's way back.
-func timeout(r *http.Request) time.Duration {
-	given, err := time.ParseDuration(r.URL.Query().Get("timeout"))
-	if err != nil || given <= 0 {
-		given = defaultTimeout
-	}
-	return max(given-answerMargin, given/2)
 }
 
 // newID names a decision in a way that can be read out on the telephone.

@@ -163,7 +163,7 @@ func (a asked) body(t testing.TB) string {
 	request := map[string]any{
 		"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": a.kind, "resource": a.resource, "operation": a.operation,
 		"namespace": a.namespace, "subResource": a.subResource, "name": a.name, "dryRun": a.dryRun,
-		"userInfo": map[string]any{"username": a.user, "groups": append([]string{"developers", "system:authenticated"}, a.groups...), "extra": map[string]any{"k": []string{"v"}}},
+		"userInfo": map[string]any{"username": a.user, "groups": append([]string{"developers", "system:authenticated"}, a.groups...), "extra": map[string]any{"authentication.kubernetes.io/credential-id": []string{"JTI=1"}}},
 		"object":   nil, "oldObject": nil, "options": map[string]any{"fieldManager": "kubectl-edit"},
 	}
 	if a.new != nil {

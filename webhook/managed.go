@@ -12,7 +12,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
-	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 var errWiped = errors.New("managedFields may not be wiped: they tell who wrote what")
@@ -21,8 +20,8 @@ var errWiped = errors.New("managedFields may not be wiped: they tell who wrote w
 // managedFields without changing them. An entry that loses a field because
 // someone else set it is judged by that field; one that still has all that git
 // declares has lost nothing.
-func wiped(req *request, record *ownership.Record, differences []fieldset.Difference) error {
-	if req.operation != policy.Update || req.entry == EntryScale {
+func wiped(req *request, change *policy.Change, differences []fieldset.Difference) error {
+	if req.operation != policy.Update || req.entry == EntryScale || change.Use() {
 		return nil
 	}
 	before := fieldset.AppliedBy(req.oldObject, v1alpha1.FieldManager)
@@ -38,7 +37,7 @@ func wiped(req *request, record *ownership.Record, differences []fieldset.Differ
 		if err != nil {
 			return errWiped
 		}
-		for _, declared := range []*fieldset.Set{record.AppliedSet, record.AttemptedSet} {
+		for _, declared := range []*fieldset.Set{change.Record.AppliedSet, change.Record.AttemptedSet} {
 			if declared != nil && set.Covers(declared) {
 				return nil
 			}

@@ -4,6 +4,7 @@
 package webhook
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,8 @@ type metrics struct {
 	vec *prometheus.HistogramVec
 	// observers by entry and outcome, so that a request looks nothing up by
 	// label.
-	observers map[string]map[string]prometheus.Observer
+	observers    map[string]map[string]prometheus.Observer
+	panics, shed prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -25,6 +27,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"entry", "outcome"}),
 		observers: map[string]map[string]prometheus.Observer{},
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_webhook_panics_total",
+			Help: "Panics while reading or judging a review; none of them permits.",
+		}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_webhook_shed_total",
+			Help: "Reviews that were not looked at because too many were under way until their time was over.",
+		}),
 	}
 	for _, entry := range entries() {
 		m.observers[entry] = map[string]prometheus.Observer{}
@@ -33,7 +43,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	if registerer != nil {
-		if err := registerer.Register(m.vec); err != nil {
+		if err := errors.Join(registerer.Register(m.vec), registerer.Register(m.panics), registerer.Register(m.shed)); err != nil {
 			return nil, fmt.Errorf("register metrics of admission: %w", err)
 		}
 	}

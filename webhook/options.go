@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/valyala/fastjson"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/policy"
@@ -65,12 +65,21 @@ type Options struct {
 	CheckPolicies func(ctx context.Context, source policy.Source) error
 	// AccountExists tells whether there is a ServiceAccount; nil does not know.
 	AccountExists func(ctx context.Context, namespace, name string) bool
+	// Pod returns the metadata of a pod as it is now, never from a cache that
+	// may be behind. It is asked only where a deny rule may speak of the use of
+	// a pod, which is refused where it is nil or fails; where the error says that
+	// there is no such pod, it is the API server's to say so.
+	Pod func(ctx context.Context, namespace, name string) (*metav1.PartialObjectMetadata, error)
 	// NamespaceTerminating tells whether a namespace is being deleted; false
 	// where it is nil.
 	NamespaceTerminating func(name string) bool
 	// NamespaceMeta returns the labels and annotations of a namespace as
 	// policies see them.
 	NamespaceMeta func(name string) (labels, annotations map[string]string)
+	// InFlight bounds the bytes of all reviews that are judged at one time;
+	// what comes on top waits, and is refused when its time is over. Default
+	// 64 MiB.
+	InFlight int64
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
 	// Clock is time.Now where it is nil.
@@ -84,16 +93,23 @@ const (
 	// catchUp is how long a request waits for an index that lags behind.
 	catchUp = 200 * time.Millisecond
 	// answerMargin is kept from the request's time for the answer's way back.
-	answerMargin   = 150 * time.Millisecond
+	answerMargin = 150 * time.Millisecond
+	// answerGrace is how long after the end of its time a judge may still take.
+	answerGrace    = 50 * time.Millisecond
 	defaultTimeout = 3 * time.Second
+	// minTimeout and maxTimeout are those of a webhook's configuration.
+	minTimeout = time.Second
+	maxTimeout = 30 * time.Second
 )
+
+const defaultInFlight = 64 << 20
 
 // Handler serves POST /admit/<entry> for the entries below. It is safe for
 // concurrent use.
 type Handler struct {
 	options Options
 	metrics *metrics
-	parsers fastjson.ParserPool
+	flight  *flight
 }
 
 // New returns a Handler.
@@ -115,11 +131,14 @@ func New(options Options) (*Handler, error) {
 	if options.Clock == nil {
 		options.Clock = time.Now
 	}
+	if options.InFlight <= 0 {
+		options.InFlight = defaultInFlight
+	}
 	m, err := newMetrics(options.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Handler{options: options, metrics: m}, nil
+	return &Handler{options: options, metrics: m, flight: newFlight(options.InFlight)}, nil
 }
 
 // Path is where the API server finds an entry.

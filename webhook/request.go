@@ -4,6 +4,7 @@
 package webhook
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,17 +29,20 @@ type request struct {
 	kind        schema.GroupVersionKind
 	resource    schema.GroupVersionResource
 	// id of the object; of the parent's resource for scale, whose Kind is then
-	// that of the Scale.
+	// that of the Scale; of the pod for connect.
 	id     ownership.ID
 	dryRun bool
 	// object and oldObject are nil where there is none.
 	object, oldObject *fastjson.Value
 	started           time.Time
+	// judging is closed when a judge that was not waited for is done with the
+	// request; nil where all were.
+	judging <-chan struct{}
 }
 
 // decode reads a review. Every field that decides is checked here, so that
 // nothing is guessed later.
-func decode(parser *fastjson.Parser, body []byte) (*request, error) {
+func decode(parser *fastjson.Parser, entry string, body []byte) (*request, error) {
 	review, err := parser.ParseBytes(body)
 	if err != nil {
 		return nil, fmt.Errorf("parse review: %w", err)
@@ -51,13 +55,19 @@ func decode(parser *fastjson.Parser, body []byte) (*request, error) {
 	if root == nil || root.Type() != fastjson.TypeObject {
 		return nil, errors.New("review has no request")
 	}
+	for _, v := range []*fastjson.Value{review, root, root.Get("kind"), root.Get("resource"), root.Get("userInfo")} {
+		if err := unambiguous(v); err != nil {
+			return nil, err
+		}
+	}
 	uid := root.Get("uid")
 	if uid == nil || uid.Type() != fastjson.TypeString || len(uid.GetStringBytes()) == 0 {
 		return nil, errors.New("request has no uid")
 	}
 	req := &request{
 		root:        root,
-		uid:         uid.MarshalTo(nil),
+		entry:       entry,
+		uid:         fieldset.Canonical(nil, uid),
 		operation:   policy.Operation(root.GetStringBytes("operation")),
 		subResource: string(root.GetStringBytes("subResource")),
 		kind: schema.GroupVersionKind{
@@ -85,15 +95,52 @@ func decode(parser *fastjson.Parser, body []byte) (*request, error) {
 	if req.kind.Group == "" && req.kind.Kind == "Namespace" {
 		req.id.Namespace = ""
 	}
+	// Of a pod's subresources the object is something else, and what it is
+	// called is up to whoever sends it.
+	if entry == EntryConnect {
+		req.id = ownership.ID{Kind: "Pod", Namespace: req.id.Namespace, Name: string(root.GetStringBytes("name"))}
+	}
 	if req.id.Name == "" {
 		return nil, errors.New("the request's object has no name")
 	}
 	return req, nil
 }
 
+// maxMembers is more than any object of the envelope has.
+const maxMembers = 32
+
+// unambiguous tells whether an object has each of its members once: of two, a
+// reader can take either.
+func unambiguous(v *fastjson.Value) error {
+	o := v.GetObject()
+	if o == nil {
+		return nil
+	}
+	if o.Len() > maxMembers {
+		return fmt.Errorf("review has an object of %d members", o.Len())
+	}
+	var (
+		seen [maxMembers][]byte
+		n    int
+		err  error
+	)
+	o.Visit(func(key []byte, _ *fastjson.Value) {
+		for _, k := range seen[:n] {
+			if bytes.Equal(k, key) {
+				err = fmt.Errorf("review has %q twice", key)
+			}
+		}
+		seen[n], n = key, n+1
+	})
+	return err
+}
+
 func (req *request) check() error {
 	if req.kind.Kind == "" || req.kind.Version == "" || req.resource.Resource == "" {
 		return errors.New("request has no kind or resource")
+	}
+	if req.entry == EntryConnect {
+		return req.checkConnect()
 	}
 	switch {
 	case req.operation == policy.Create && req.object == nil,

@@ -239,7 +239,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	handler, err := webhook.New(webhook.Options{
 		Index: index, Judge: engine, Recorder: recorder, Permits: permits,
 		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
-		CanGet: mayGet(kube), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
+		CanGet: mayGet(kube), Pod: podMetadata(direct), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
 		Suspensions: suspensions, MaySuspend: maySuspend(kube), CheckPolicies: engine.Check, AccountExists: accountExists(kube),
 		Registerer: registry,
 		Error:      func(_ context.Context, err error) { log.Error(err, "admission request") },

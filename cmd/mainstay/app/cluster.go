@@ -19,6 +19,7 @@ import (
 	apicache "k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -122,6 +123,19 @@ func accountExists(kube kubernetes.Interface) func(context.Context, string, stri
 		defer cancel()
 		_, err := kube.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 		return !apierrors.IsNotFound(err)
+	}
+}
+
+// podMetadata asks for the metadata of one pod, never a cache: pods are too many
+// to be kept, and come and go.
+func podMetadata(direct client.Reader) func(ctx context.Context, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+	return func(ctx context.Context, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+		m := &metav1.PartialObjectMetadata{}
+		m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+		if err := direct.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, m); err != nil {
+			return nil, fmt.Errorf("get pod %s/%s: %w", namespace, name, err)
+		}
+		return m, nil
 	}
 }
 
