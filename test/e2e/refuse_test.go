@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -302,107 +301,6 @@ func TestWhatHappensInAGapIsReverted(t *testing.T) {
 			out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
 			return err != nil && strings.Contains(out, "denied"), out
 		})
-	})
-}
-
-// off does something while no replica of Mainstay runs and its configuration
-// is gone: the last of the ways out.
-func off(t *testing.T, change func() error) {
-	t.Helper()
-	world.Must(t, shared.Controller(t).Stop(t.Context(), 5*time.Second))
-	out, err := shared.Kubectl(t, "admin", "", "delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-l", "app.kubernetes.io/name=mainstay")
-	if err != nil {
-		t.Fatal(out)
-	}
-	shared.Await(t, "the change is made", func() (bool, string) {
-		err := change()
-		if err != nil {
-			return false, err.Error()
-		}
-		return true, ""
-	})
-	shared.Restart(t)
-}
-
-func TestWhenMainstayIsDownOnlyWhatGitDeclaresIsLocked(t *testing.T) {
-	const ns = "down"
-	app(t, ns)
-	world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
-	t.Cleanup(func() {
-		if t.Failed() {
-			shared.Restart(t)
-		}
-	})
-	for name, args := range map[string]string{
-		"an image":  "set image deployment/web web=nginx:1.28",
-		"a label":   "label deployment web a=b",
-		"a removal": "delete deployment web",
-	} {
-		out, err := shared.Kubectl(t, "alice", "", append([]string{"-n", ns}, fields(args)...)...)
-		if err == nil || !strings.Contains(out, `failed calling webhook "held.mainstay.dev"`) {
-			t.Errorf("%s of what git declares: kubectl said %q, want a refusal that names the webhook", name, out)
-		}
-	}
-	mine := strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "web", "mine")
-	for _, step := range []struct{ stdin, args string }{
-		{mine, "apply -f -"},
-		{"", "scale deployment/mine --replicas=3"},
-		{"", "set image deployment/mine mine=nginx:1.28"},
-		{"", "create configmap c --from-literal=a=b"},
-		{"", "create secret generic s --from-literal=a=b"},
-		{"", "delete secret s"},
-		{"", "delete deployment mine"},
-		{"", "create namespace down-too"},
-		{"", "delete namespace down-too --wait=false"},
-	} {
-		if out, err := shared.Kubectl(t, "alice", step.stdin, append([]string{"-n", ns}, fields(step.args)...)...); err != nil {
-			t.Errorf("%s of what git does not declare: %s", step.args, out)
-		}
-	}
-	// Scaling fails open: autoscalers of what git does not declare have to work.
-	if out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9"); err != nil {
-		t.Errorf("scale: %s", out)
-	}
-	shared.Restart(t)
-	shared.Await(t, "git's replicas are back", func() (bool, string) {
-		d := web(t, ns)
-		return *d.Spec.Replicas == 2, d.ResourceVersion
-	})
-}
-
-func TestMainstayOffPermitsAndEnds(t *testing.T) {
-	const ns = "turned-off"
-	app(t, ns)
-	out, err := shared.Kubectl(t, "admin", "", "-n", "mainstay-system", "create", "configmap", v1alpha1.OffConfigMap, "--from-literal=reason=INC-4711", "--from-literal=for=1h")
-	if err != nil {
-		t.Fatal(out)
-	}
-	shared.Await(t, "alice may scale", func() (bool, string) {
-		out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9")
-		return err == nil, out
-	})
-	if n := *web(t, ns).Spec.Replicas; n != 9 {
-		t.Errorf("replicas = %d, want 9", n)
-	}
-	shared.Await(t, "the status says so", func() (bool, string) {
-		for _, c := range shared.GitSync(t).Status.Conditions {
-			if c.Type == "Enforcing" {
-				return c.Status == metav1.ConditionFalse && strings.Contains(c.Message, "INC-4711"), c.Message
-			}
-		}
-		return false, ""
-	})
-	out, err = shared.Kubectl(t, "admin", "", "-n", "mainstay-system", "delete", "configmap", v1alpha1.OffConfigMap)
-	if err != nil {
-		t.Fatal(out)
-	}
-	shared.Await(t, "git's replicas are back", func() (bool, string) {
-		d := web(t, ns)
-		return *d.Spec.Replicas == 2, d.ResourceVersion
-	})
-	shared.Await(t, "alice is refused", func() (bool, string) {
-		out, err := shared.Kubectl(t, "alice", "", "-n", ns, "scale", "deployment/web", "--replicas=9", "--dry-run=server")
-		return err != nil, out
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -128,6 +129,40 @@ func (w *World) Restart(t *testing.T) {
 	t.Helper()
 	if _, err := sandbox.Up(t.Context(), w.Options); err != nil {
 		t.Fatalf("start the controller again: %v", err)
+	}
+}
+
+// Start starts the controller again as it was, and returns when it is ready.
+// Unlike Restart it touches nothing in the cluster: the webhook's configuration
+// stays what it was while the controller was down.
+func (w *World) Start(t *testing.T) {
+	t.Helper()
+	p, err := process.Start(process.Spec{
+		Name:    "controller",
+		Command: []string{w.Program, "controller", "--config", filepath.Join(w.State.Dir, "config.yaml"), "--kubeconfig", filepath.Join(w.State.Dir, "controller.kubeconfig")},
+		Log:     w.State.ControllerLog(),
+		Record:  filepath.Join(w.State.Dir, "run", "controller.json"),
+	})
+	Must(t, err)
+	w.Await(t, "the controller is ready", func() (bool, string) {
+		if !p.Running() {
+			t.Fatalf("the controller has ended\n%s", w.Log())
+		}
+		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", w.State.Ports.Health))
+		if err != nil {
+			return false, err.Error()
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK, response.Status
+	})
+}
+
+// RestartIfDown is for a test that may have failed while the controller was
+// down.
+func (w *World) RestartIfDown(t *testing.T) {
+	t.Helper()
+	if _, err := sandbox.Up(Lasting(t), w.Options); err != nil {
+		t.Errorf("start the controller again: %v", err)
 	}
 }
 
