@@ -54,6 +54,10 @@ func (p Permit) Live(now time.Time) bool {
 	return p.Until == nil || now.Before(*p.Until)
 }
 
+// deletedUID stands for the uid of an object that was deleted by permission: it
+// has none any more, and the next one of that name has another.
+func deletedUID(id ownership.ID) types.UID { return types.UID("deleted/" + id.String()) }
+
 type slot struct {
 	uid  types.UID
 	path string

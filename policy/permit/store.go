@@ -25,6 +25,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
 )
 
@@ -137,6 +138,9 @@ func (s *Store) Keep(ctx context.Context, change *policy.Change, decision policy
 			continue
 		}
 		uid := types.UID(doc.GetStringBytes("metadata", "uid"))
+		if change.Operation == policy.Delete {
+			uid = deletedUID(change.ID())
+		}
 		if uid == "" {
 			return fmt.Errorf("permit %s of %s: the object has no uid", permitted.Field.Path, change.ID())
 		}
@@ -204,6 +208,9 @@ func (s *Store) Find(uid types.UID, path string, value *fastjson.Value) (Permit,
 	}
 	return h.Permit, true
 }
+
+// FindDeletion returns the live permit for an object to be gone.
+func (s *Store) FindDeletion(id ownership.ID) (Permit, bool) { return s.Find(deletedUID(id), "", nil) }
 
 // ForObject returns the live permits of an object, sorted by path.
 func (s *Store) ForObject(uid types.UID) []Permit {

@@ -55,6 +55,8 @@ type Policies interface {
 // Permits are the sealed records of values that were permitted.
 type Permits interface {
 	Find(uid types.UID, path string, value *fastjson.Value) (permit.Permit, bool)
+	// FindDeletion finds the permit for an object to be gone.
+	FindDeletion(id ownership.ID) (permit.Permit, bool)
 	All() []permit.Permit
 	Delete(ctx context.Context, p permit.Permit) error
 }

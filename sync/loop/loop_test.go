@@ -124,6 +124,9 @@ type fakePermits struct{}
 func (fakePermits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
 	return permit.Permit{}, false
 }
+
+func (fakePermits) FindDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
+
 func (fakePermits) All() []permit.Permit                        { return nil }
 func (fakePermits) Delete(context.Context, permit.Permit) error { return nil }
 

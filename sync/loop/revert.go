@@ -174,6 +174,12 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 		return 0, fmt.Errorf("parse baseline of %s: %w", record.ID, err)
 	}
 	st.change.OldObject = old
+	if p, ok := g.l.Permits.FindDeletion(record.ID); ok && g.l.Judge.InForce(record, p.Rule) {
+		st.permitted, st.until = []permittedField{{until: p.Until, recorded: true}}, p.Until
+		st.decision = policy.Decision{Verdict: policy.Permit, Class: policy.RulePolicy, Rule: "permit"}
+		g.note(record, st, nil)
+		return st.lookAgain(), nil
+	}
 	st.decision = g.l.Judge.Decide(ctx, st.change)
 	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, nil, s), nil

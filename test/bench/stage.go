@@ -62,6 +62,7 @@ func (registration) State() (mode, message string)  { return "Fail", "" }
 func (registration) Changed() <-chan struct{}       { return nil }
 func (registration) Sees(schema.GroupResource) bool { return true }
 
+func (permits) FindDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
 func (permits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
 	return permit.Permit{}, false
 }
