@@ -34,6 +34,7 @@ type Config struct {
 	Sync           Sync           `json:"sync"`
 	Policies       Policies       `json:"policies"`
 	Suspension     Suspension     `json:"suspension"`
+	BreakGlass     BreakGlass     `json:"breakGlass"`
 }
 
 // Webhook says where the webhook listens and how the API server reaches it.
@@ -120,6 +121,16 @@ type Suspension struct {
 	Max metav1.Duration `json:"max"`
 }
 
+// BreakGlass bounds what grants may do.
+type BreakGlass struct {
+	// MaxDuration of a grant, at most 24h.
+	MaxDuration metav1.Duration `json:"maxDuration"`
+	// EmergencyGroups are the groups whose members may grant themselves what
+	// they ask for, without a second person. While there are none, nobody can
+	// act alone but by suspending a GitSync or turning Mainstay off.
+	EmergencyGroups []string `json:"emergencyGroups,omitempty"`
+}
+
 // Default returns the configuration of an empty file. The result is the
 // caller's own to change.
 func Default() *Config {
@@ -144,6 +155,7 @@ func base() *Config {
 		Health:         Health{BindAddress: ":8081"},
 		LeaderElection: LeaderElection{Enabled: true},
 		Sync:           Sync{CacheDir: "/var/cache/mainstay", Parallelism: 32},
+		BreakGlass:     BreakGlass{MaxDuration: metav1.Duration{Duration: 4 * time.Hour}},
 		Policies: Policies{
 			Deadline: metav1.Duration{Duration: 50 * time.Millisecond},
 			PersonFieldManagers: []string{

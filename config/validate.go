@@ -73,8 +73,22 @@ func (c *Config) Validate() error {
 	if d := c.Suspension.Max.Duration; d < time.Minute || d > 30*24*time.Hour {
 		wrong("suspension.max", "must be between 1m and 720h, is %s", d)
 	}
+	if d := c.BreakGlass.MaxDuration.Duration; d <= 0 || d > maxGrant {
+		wrong("breakGlass.maxDuration", "must be more than 0s and at most %s, is %s", maxGrant, d)
+	}
+	for i, group := range c.BreakGlass.EmergencyGroups {
+		switch group {
+		case "":
+			wrong(fmt.Sprintf("breakGlass.emergencyGroups[%d]", i), "must name a group")
+		case "system:authenticated", "system:unauthenticated", "system:serviceaccounts":
+			wrong(fmt.Sprintf("breakGlass.emergencyGroups[%d]", i), "is %s, which is everybody: name the group of those on call", group)
+		}
+	}
 	return errors.Join(errs...)
 }
+
+// maxGrant is what the schema of BreakGlass allows.
+const maxGrant = 24 * time.Hour
 
 // validateTarget checks how the API server reaches the webhook.
 func (w *Webhook) validateTarget(wrong func(path, format string, args ...any)) {
