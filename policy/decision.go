@@ -46,6 +46,8 @@ type Decision struct {
 	// Next says what to do instead, where a deny rule gives it.
 	Next     string
 	Severity string
+	// Event is the reason of the Event, where the class does not say it.
+	Event string
 	// Final tells that no grant can lift the refusal.
 	Final bool
 	// Grant is the BreakGlass without which the change would not be permitted.
@@ -63,6 +65,11 @@ type Decision struct {
 	Errors []string
 	// Elapsed time of judging.
 	Elapsed time.Duration
+}
+
+// Liftable tells whether a grant could permit what was refused.
+func (d Decision) Liftable() bool {
+	return d.Verdict == Refuse && !d.Final && (d.Class == RuleDefault || d.Class == RulePolicy)
 }
 
 // Permitted is one field that an exception permits; for a deletion that a grant

@@ -88,7 +88,7 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			`deployments.apps "web" (namespace shop) is held by git
   spec.replicas   git: 2   asked: 5
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"more fields than there is room for": {
@@ -97,7 +97,7 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
   spec.a    git: 2   asked: 5
   spec.bb   git: x   asked: (removed)   … and 2 more
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"a rule that denies": {
@@ -106,7 +106,7 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
   spec.replicas   git: 2   asked: 5
   instead:    wait
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"a Secret": {
@@ -114,7 +114,7 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			`secrets "web" (namespace shop) is held by git
   data.password   git: (hash 0123456789ab)   asked: (hash 0123456789ab)
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"values that would break the lines": {
@@ -122,7 +122,7 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			`configmaps "web" (namespace shop) is held by git
   data.a   git: "two\nlines"   asked: ` + strings.Repeat("x", 59) + `…
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"the use of a pod": {

@@ -30,7 +30,11 @@ const (
 	EventCorrected      = "ChangeCorrected"
 	EventDriftReverted  = "DriftReverted"
 	EventDriftPermitted = "DriftPermitted"
+	EventGrantUsed      = "GrantUsed"
 )
+
+// SeverityCritical is that of what somebody has to look at now.
+const SeverityCritical = "critical"
 
 // EventRecorder writes Events; client-go's events.EventRecorder is one.
 type EventRecorder interface {
@@ -194,6 +198,15 @@ func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
 		if change.Mode() != v1alpha1.ModeEnforce {
 			e.reason = EventWouldBeRefused
 		}
+	}
+	switch {
+	case decision.Event != "":
+		e.reason = decision.Event
+		if decision.Severity == SeverityCritical {
+			e.kind = corev1.EventTypeWarning
+		}
+	case decision.Verdict == policy.Permit && decision.Class == policy.RuleGrant:
+		e.reason = EventGrantUsed
 	}
 	if change.Origin == policy.OriginDrift {
 		switch e.reason {

@@ -208,7 +208,11 @@ func (w Words) tail() []string {
 	if content := record.Current(); content != nil && content.File != "" && !w.Change.Use() {
 		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content, w.line(content))+"   "+blame(content.Revision, w.Change.Time)))
 	}
-	if w.Decision.ID != "" {
+	switch {
+	case w.Decision.ID == "":
+	case w.Decision.Liftable() && !w.Change.DryRun:
+		lines = append(lines, fmt.Sprintf("  emergency:  kubectl mainstay breakglass request %s --for 1h --reason \"…\"", w.Decision.ID))
+	default:
 		lines = append(lines, "  decision:   "+w.Decision.ID)
 	}
 	if record.Sync.Contact != "" {
