@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"policy/audit":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership"},
 	"policy/facts":     {"policy"},
 	"policy/fieldset":  {},
+	"policy/grant":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
@@ -42,7 +43,7 @@ var allowed = map[string][]string{
 	"policy/suspend":   {"config/v1alpha1", "policy/ownership", "policy/permit"},
 
 	// It takes the words of a refusal from policy/audit: one wording everywhere.
-	"webhook":              {"config/v1alpha1", "policy", "policy/audit", "policy/fieldset", "policy/ownership", "policy/permit", "policy/suspend"},
+	"webhook":              {"config/v1alpha1", "policy", "policy/audit", "policy/fieldset", "policy/grant", "policy/ownership", "policy/permit", "policy/suspend"},
 	"webhook/cert":         {},
 	"webhook/registration": {"config/v1alpha1", "policy/ownership", "webhook"},
 

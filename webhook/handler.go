@@ -141,6 +141,7 @@ func (h *Handler) conclude(ctx context.Context, req *request, change *policy.Cha
 	}
 	decision.Elapsed = time.Since(req.started)
 	h.options.Recorder.Record(change, decision)
+	h.note(change, decision)
 	return h.answer(ctx, change, decision)
 }
 

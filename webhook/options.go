@@ -48,6 +48,8 @@ type Options struct {
 	// SyncAccount is the full user name of Mainstay's own account.
 	SyncAccount string
 
+	// BreakGlass says how grants are asked for and approved.
+	BreakGlass BreakGlass
 	// Off is never in force where it is nil.
 	Off Off
 	// Mask makes the keyed hashes that stand for values that may not be shown.

