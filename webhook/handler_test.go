@@ -629,27 +629,3 @@ func TestHandlerAnswersHTTPErrors(t *testing.T) {
 		})
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	f.Add(deployment("UPDATE", live(f), live(f, image("nginx:1.28"))).body(f))
-	f.Add(scaleReview(f, 2, 5).body(f))
-	f.Add(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"x"}}`)
-	x := index(f, v1alpha1.ModeEnforce)
-	f.Fuzz(func(t *testing.T, body string) {
-		fixture := newFixture(t, x)
-		for _, entry := range []string{EntryHeld, EntryOwn, EntryCreated, EntryScale} {
-			r := httptest.NewRequest(http.MethodPost, Path(entry)+"?timeout=1s", strings.NewReader(body))
-			r.Header.Set("Content-Type", "application/json")
-			w := httptest.NewRecorder()
-			fixture.handler.ServeHTTP(w, r)
-			if w.Code != http.StatusOK && strings.Contains(w.Body.String(), `"allowed":true`) {
-				t.Errorf("status %d permits: %s", w.Code, w.Body)
-			}
-		}
-		for _, err := range fixture.errors {
-			if strings.Contains(err.Error(), "panic") {
-				t.Error(err)
-			}
-		}
-	})
-}
