@@ -181,22 +181,17 @@ func (h *Handler) claimed(req *request) (*ownership.Sync, bool) {
 		return nil, false // whose review shows no labels
 	}
 	label := string(req.oldObject.GetStringBytes("metadata", "labels", v1alpha1.SyncLabel))
-	if label == "" || !ownership.Fits(label, req.id) {
+	if label == "" {
 		return nil, false
 	}
-	name := label[:strings.LastIndexByte(label, '.')]
-	var found *ownership.Sync
 	for _, sync := range h.options.Index.Syncs() {
-		// The label has the name alone. A GitSync elsewhere declares objects of
-		// its own namespace only; of two that may, the stricter one counts.
-		if sync.Name != name || sync.Namespace != h.options.Namespace && sync.Namespace != req.id.Namespace {
-			continue
-		}
-		if found == nil || found.Mode != v1alpha1.ModeEnforce {
-			found = sync
+		// A GitSync elsewhere declares objects of its own namespace only.
+		mayDeclare := sync.Namespace == h.options.Namespace || sync.Namespace == req.id.Namespace
+		if mayDeclare && ownership.Fits(label, sync.Key(), req.id) {
+			return sync, true
 		}
 	}
-	return found, found != nil
+	return nil, false
 }
 
 // writes tells that a request comes from the account that writes a GitSync's
@@ -207,8 +202,8 @@ func (h *Handler) writes(req *request, sync *ownership.Sync) bool {
 	return name == h.options.SyncAccount || name != "" && name == sync.ServiceAccount
 }
 
-// letsGo tells that Mainstay itself, or the GitSync's account, takes its label off an object that it no
-// longer declares, and changes nothing else.
+// letsGo tells that Mainstay itself, or the GitSync's account, takes the label
+// off an object that it no longer declares, and changes nothing else.
 func (h *Handler) letsGo(req *request, sync *ownership.Sync) bool {
 	if !h.writes(req, sync) || req.operation != policy.Update {
 		return false

@@ -60,16 +60,19 @@ func TestATenantsAccountIsJudgedByContent(t *testing.T) {
 
 func TestALabelBindsAGitSyncThatMayDeclareTheObject(t *testing.T) {
 	enforce, audit := v1alpha1.ModeEnforce, v1alpha1.ModeAudit
+	tenant, central := ownership.LabelValue(tenantHead("shop", enforce).Key(), web), ownership.LabelValue(shop, web)
 	for name, tt := range map[string]struct {
+		label    string
 		syncs    []*ownership.Sync
 		catching bool
 	}{
-		"a GitSync in the object's namespace":           {[]*ownership.Sync{tenantHead("shop", enforce)}, true},
-		"one of the same name in another namespace":     {[]*ownership.Sync{tenantHead("till", enforce)}, false},
-		"both, and the one that may only audits":        {[]*ownership.Sync{tenantHead("till", enforce), tenantHead("shop", audit)}, false},
-		"two that may, of which one enforces":           {[]*ownership.Sync{syncHead(audit), tenantHead("shop", enforce)}, true},
-		"two that may, of which the other one enforces": {[]*ownership.Sync{syncHead(enforce), tenantHead("shop", audit)}, true},
-		"one of Mainstay's own namespace":               {[]*ownership.Sync{syncHead(enforce)}, true},
+		"one of the object's namespace":            {tenant, []*ownership.Sync{tenantHead("shop", enforce)}, true},
+		"one of Mainstay's own namespace":          {central, []*ownership.Sync{syncHead(enforce)}, true},
+		"not one of the same name elsewhere":       {tenant, []*ownership.Sync{syncHead(enforce), tenantHead("till", enforce)}, false},
+		"not one that may not declare the object":  {ownership.LabelValue(tenantHead("till", enforce).Key(), web), []*ownership.Sync{tenantHead("till", enforce)}, false},
+		"the one of two of the same name":          {tenant, []*ownership.Sync{syncHead(audit), tenantHead("shop", enforce)}, true},
+		"the one of two that refuses nothing":      {tenant, []*ownership.Sync{syncHead(enforce), tenantHead("shop", audit)}, false},
+		"none, where the label is that of another": {central, []*ownership.Sync{tenantHead("shop", enforce)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := ownership.NewIndex()
@@ -78,7 +81,8 @@ func TestALabelBindsAGitSyncThatMayDeclareTheObject(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got := newFixture(t, x).send(t, deployment("UPDATE", live(t), live(t, image("nginx:1.28"))))
+			label := set(tt.label, "metadata", "labels", v1alpha1.SyncLabel)
+			got := newFixture(t, x).send(t, deployment("UPDATE", live(t, label), live(t, label, image("nginx:1.28"))))
 			if tt.catching && (got.Allowed || !strings.Contains(got.Result.Message, "catching up")) {
 				t.Errorf("got %+v, want it to wait", got)
 			}

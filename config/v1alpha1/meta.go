@@ -9,8 +9,8 @@ const (
 	FieldManager = "mainstay"
 
 	// SyncLabel is the ownership label. Its value is
-	// <GitSync's name>.<hash of the object's own identity>; a value that does
-	// not fit its object is a copy and proves nothing.
+	// <GitSync's name>.<hash of its namespace and the object's own identity>; a
+	// value that does not fit its object is a copy and proves nothing.
 	SyncLabel = "mainstay.dev/sync"
 
 	// RequestedAtAnnotation on a GitSync asks for a sync now: any new value.

@@ -34,21 +34,17 @@ func (id ID) String() string {
 	return id.GroupKind().String() + " " + name
 }
 
-// Hash is short and fits in a label's value.
-func (id ID) Hash() string {
-	sum := sha256.Sum256([]byte(id.Group + "\x00" + id.Kind + "\x00" + id.Namespace + "\x00" + id.Name))
-	return hex.EncodeToString(sum[:6])
-}
-
 // LabelValue is the value of the ownership label of the object id when the
-// GitSync called sync declares it.
+// GitSync called sync declares it: the GitSync's name, and a hash of the
+// GitSync's namespace and of the object's own identity.
 func LabelValue(sync types.NamespacedName, id ID) string {
-	return sync.Name + "." + id.Hash()
+	sum := sha256.Sum256([]byte(id.Group + "\x00" + id.Kind + "\x00" + id.Namespace + "\x00" + id.Name + "\x00" + sync.Namespace))
+	return sync.Name + "." + hex.EncodeToString(sum[:6])
 }
 
-// Fits tells whether an ownership label's value was made for the object id. A
-// value that does not fit is a copy made by a controller or a person.
-func Fits(value string, id ID) bool {
-	i := strings.LastIndexByte(value, '.')
-	return i > 0 && value[i+1:] == id.Hash()
+// Fits tells whether an ownership label's value was made for the object id by
+// the GitSync called sync. A value that fits none is a copy made by a controller
+// or a person.
+func Fits(value string, sync types.NamespacedName, id ID) bool {
+	return strings.HasPrefix(value, sync.Name+".") && value == LabelValue(sync, id)
 }

@@ -15,26 +15,30 @@ import (
 
 func TestALabelFitsOnlyTheObjectItWasMadeFor(t *testing.T) {
 	web := ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}
-	value := ownership.LabelValue(types.NamespacedName{Namespace: "mainstay-system", Name: "shop.eu"}, web)
+	shop := types.NamespacedName{Namespace: "mainstay-system", Name: "shop.eu"}
+	value := ownership.LabelValue(shop, web)
+	_, hash, _ := strings.Cut(strings.TrimPrefix(value, shop.Name), ".")
 	for name, tt := range map[string]struct {
 		value string
+		sync  types.NamespacedName
 		id    ownership.ID
 		want  bool
 	}{
-		"its own object":                             {value, web, true},
-		"a GitSync's name with dots":                 {"a.b.c." + web.Hash(), web, true},
-		"another name":                               {value, ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "api"}, false},
-		"another namespace":                          {value, ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "other", Name: "web"}, false},
-		"another kind, as in a copy by a controller": {value, ownership.ID{Group: "apps", Kind: "ReplicaSet", Namespace: "shop", Name: "web"}, false},
-		"another group":                              {value, ownership.ID{Group: "example.org", Kind: "Deployment", Namespace: "shop", Name: "web"}, false},
-		"no GitSync":                                 {"." + web.Hash(), web, false},
-		"no hash":                                    {"shop.", web, false},
-		"no dot":                                     {web.Hash(), web, false},
-		"empty":                                      {"", web, false},
+		"its own object":    {value, shop, web, true},
+		"another name":      {value, shop, ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "api"}, false},
+		"another namespace": {value, shop, ownership.ID{Group: "apps", Kind: "Deployment", Namespace: "other", Name: "web"}, false},
+		"another kind, as in a copy by a controller": {value, shop, ownership.ID{Group: "apps", Kind: "ReplicaSet", Namespace: "shop", Name: "web"}, false},
+		"another group":   {value, shop, ownership.ID{Group: "example.org", Kind: "Deployment", Namespace: "shop", Name: "web"}, false},
+		"another GitSync": {value, types.NamespacedName{Namespace: "mainstay-system", Name: "shop"}, web, false},
+		"one of the same name in another namespace": {value, types.NamespacedName{Namespace: "shop", Name: "shop.eu"}, web, false},
+		"no GitSync": {"." + hash, shop, web, false},
+		"no hash":    {"shop.eu.", shop, web, false},
+		"no dot":     {hash, shop, web, false},
+		"empty":      {"", shop, web, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := ownership.Fits(tt.value, tt.id); got != tt.want {
-				t.Errorf("Fits(%q, %s) = %t, want %t", tt.value, tt.id, got, tt.want)
+			if got := ownership.Fits(tt.value, tt.sync, tt.id); got != tt.want {
+				t.Errorf("Fits(%q, %s, %s) = %t, want %t", tt.value, tt.sync, tt.id, got, tt.want)
 			}
 		})
 	}
@@ -57,10 +61,11 @@ func TestHashKeepsThePartsOfAnIdentityApart(t *testing.T) {
 		{Kind: "A", Name: "bc"},
 		{Kind: "A", Namespace: "bc"},
 	} {
-		if other, ok := seen[id.Hash()]; ok {
+		value := ownership.LabelValue(types.NamespacedName{Namespace: "mainstay-system", Name: "shop"}, id)
+		if other, ok := seen[value]; ok {
 			t.Errorf("%#v and %#v have the same hash", id, other)
 		}
-		seen[id.Hash()] = id
+		seen[value] = id
 	}
 }
 
