@@ -104,7 +104,7 @@ func inScope(s *v1alpha1.BreakGlassScope, c *Change) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, match)
 	}
 	operation, subResource := c.Operation, ""
-	if c.Pod != "" || c.Operation == Connect {
+	if c.Use() {
 		// The subresources of pods are one thing to a grant, whichever operation
 		// the API server calls them.
 		operation, subResource = Connect, c.SubResource

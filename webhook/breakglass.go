@@ -67,9 +67,6 @@ const (
 // breakGlass judges a write of a BreakGlass, and records what it grants before
 // it is answered. It returns why the write is refused; empty where it is not.
 func (h *Handler) breakGlass(ctx context.Context, req *request) (reason string) {
-	if req.subResource != "" {
-		return ""
-	}
 	after, err := breakGlassOf(req.object)
 	if err != nil {
 		return err.Error()

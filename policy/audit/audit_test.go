@@ -129,14 +129,14 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			pod("Deployment", "deployments", "apps", policy.Connect, "exec"), deny,
 			`pods/exec "web-7d9f-abcde" of deployments.apps "web" (namespace shop) is refused: frozen until Monday
   instead:    wait
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 		"the eviction of a declared pod": {
 			pod("Pod", "pods", "", policy.Delete, "eviction"), refusal,
 			`pods/eviction "web-7d9f-abcde" (namespace shop) is held by git: to delete it, remove it there
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
-  decision:   7f3k2
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,
 		},
 	}

@@ -87,7 +87,7 @@ func refusalOf(c *policy.Change, d policy.Decision) Refusal {
 	if c.User != nil {
 		r.Account = c.User.Username
 	}
-	if c.Pod != "" || c.Operation == policy.Connect {
+	if c.Use() {
 		r.Operation, r.SubResource = string(policy.Connect), c.SubResource
 	}
 	fields := d.Uncovered
