@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -25,6 +26,12 @@ func run() int {
 	context.AfterFunc(ctx, stop)
 	if err := newRoot().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "mainstay:", err)
+		if status, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+		}](err); ok {
+			return status.ExitCode()
+		}
 		return 1
 	}
 	return 0

@@ -16,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
 	"github.com/mainstay-gitops/mainstay/config"
@@ -35,7 +36,7 @@ func newRoot() *cobra.Command {
 			}
 		},
 	}
-	cmd.AddCommand(newController(), newConfig(), newVersion(), sandbox.NewCommand(), demo.NewCommand())
+	cmd.AddCommand(newController(), newConfig(), newVersion(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand())
 	return cmd
 }
 

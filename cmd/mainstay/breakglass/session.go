@@ -1,0 +1,146 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package breakglass
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+)
+
+// flags are those that all commands have.
+type flags struct {
+	kubeconfig, context, namespace, system, output string
+}
+
+// session is one use of the cluster.
+type session struct {
+	client client.Client
+	flags  *flags
+	// current is the namespace of the kubeconfig's context.
+	current       string
+	out, progress io.Writer
+}
+
+func (f *flags) open(cmd *cobra.Command) (*session, error) {
+	if f.output != "" && f.output != "json" {
+		return nil, fmt.Errorf("-o %s is unknown: use json, or leave it out", f.output)
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
+	restConfig, err := config.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	current, _, err := config.Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register types: %w", err)
+	}
+	c, err := client.New(restConfig, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	return &session{client: c, flags: f, current: current, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}, nil
+}
+
+// me is the name that the API server knows the user by.
+func (s *session) me(ctx context.Context) (string, error) {
+	review := new(authenticationv1.SelfSubjectReview)
+	if err := s.client.Create(ctx, review); err != nil {
+		return "", fmt.Errorf("ask who you are: %w", err)
+	}
+	return review.Status.UserInfo.Username, nil
+}
+
+// home is the namespace for a new request: the one that was given, else
+// Mainstay's own where the user may write there, else the context's.
+func (s *session) home(ctx context.Context) (string, error) {
+	if s.flags.namespace != "" {
+		return s.flags.namespace, nil
+	}
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: "create", Group: v1alpha1.GroupVersion.Group, Resource: "breakglasses", Namespace: s.flags.system,
+		},
+	}}
+	if err := s.client.Create(ctx, review); err != nil {
+		return "", fmt.Errorf("ask what you may do: %w", err)
+	}
+	if review.Status.Allowed {
+		return s.flags.system, nil
+	}
+	return s.current, nil
+}
+
+// find looks where the BreakGlass most likely is.
+func (s *session) find(ctx context.Context, name string) (*v1alpha1.BreakGlass, error) {
+	namespaces := []string{s.flags.system, s.current}
+	if namespace, rest, ok := strings.Cut(name, "/"); ok {
+		namespaces, name = []string{namespace}, rest
+	} else if s.flags.namespace != "" {
+		namespaces = []string{s.flags.namespace}
+	}
+	var failed error
+	for _, namespace := range namespaces {
+		bg := new(v1alpha1.BreakGlass)
+		err := s.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, bg)
+		switch {
+		case err == nil:
+			return bg, nil
+		case !apierrors.IsNotFound(err) && failed == nil:
+			failed = err
+		}
+	}
+	if len(namespaces) == 1 {
+		if failed != nil {
+			return nil, failed
+		}
+		return nil, answer("there is no breakglass %s in namespace %s", name, namespaces[0])
+	}
+	var list v1alpha1.BreakGlassList
+	byName := client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", name)}
+	if err := s.client.List(ctx, &list, byName); err == nil {
+		switch len(list.Items) {
+		case 0:
+			return nil, answer("there is no breakglass %s", name)
+		case 1:
+			return &list.Items[0], nil
+		}
+		return nil, answer("there is a breakglass %s in %d namespaces: give -n", name, len(list.Items))
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, answer("there is no breakglass %s in %s: give -n", name, strings.Join(namespaces, " and "))
+}
+
+// patch sets fields of the spec.
+func (s *session) patch(ctx context.Context, bg *v1alpha1.BreakGlass, spec map[string]any) error {
+	raw, err := json.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		return fmt.Errorf("encode the change: %w", err)
+	}
+	return s.client.Patch(ctx, bg, client.RawPatch(types.MergePatchType, raw))
+}
