@@ -32,9 +32,12 @@ func (d desired) own() admissionregistrationv1.MutatingWebhook {
 		return doc + " != null && has(" + doc + ".type) && " + doc + ".type.startsWith(" + quote(mainstay.Group+"/") + ")"
 	}
 	conditions := []admissionregistrationv1.MatchCondition{{
+		// A Secret of that other type is filled with a token, perhaps of
+		// Mainstay's account.
 		Name: "sealed-secrets",
 		Expression: `request.resource.resource != "secrets" || has(request.namespace) && request.namespace == ` + quote(d.namespace) +
-			" && (" + sealed("object") + " || " + sealed("oldObject") + ")",
+			" && (" + sealed("object") + " || " + sealed("oldObject") +
+			` || object != null && has(object.type) && object.type == "kubernetes.io/service-account-token")`,
 	}, {
 		// Mainstay's own reports must not call itself.
 		Name:       "status-by-others",
@@ -54,10 +57,8 @@ func (d desired) own() admissionregistrationv1.MutatingWebhook {
 		rules = append(rules, rule(core, all[2:], "namespaces"))
 		conditions = append(conditions, named("namespaces", d.declared.holding))
 	}
-	if len(d.declared.crds) > 0 {
-		rules = append(rules, rule(schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"}, all[1:], "customresourcedefinitions"))
-		conditions = append(conditions, named("customresourcedefinitions", d.declared.crds))
-	}
+	rules = append(rules, rule(schema.GroupVersion{Group: "apiextensions.k8s.io", Version: "v1"}, all[1:], "customresourcedefinitions"))
+	conditions = append(conditions, d.definitions())
 	own := d.entry(webhook.EntryOwn, rules, d.policy(true), cmp.Or(d.timeout, defaultTimeout))
 	own.MatchConditions = conditions
 	return own
@@ -82,14 +83,36 @@ func (d desired) notByMainstay() admissionregistrationv1.MatchCondition {
 	return admissionregistrationv1.MatchCondition{Name: "not-by-mainstay", Expression: "!(" + d.byMainstay() + ")"}
 }
 
+// definitions lets those through that have held instances, and the deletion of
+// Mainstay's own: an upgrade of those must be possible while nothing answers.
+func (d desired) definitions() admissionregistrationv1.MatchCondition {
+	own := map[string]bool{}
+	for _, resource := range []string{"breakglasses", "changepolicies", "gitsyncs", "inventories"} {
+		own[resource+"."+v1alpha1.GroupVersion.Group] = true
+	}
+	expression := `request.operation == "DELETE" && oldObject.metadata.name in ` + list(own)
+	if len(d.declared.crds) > 0 {
+		expression += " || oldObject.metadata.name in " + list(d.declared.crds)
+	}
+	return admissionregistrationv1.MatchCondition{
+		Name:       "customresourcedefinitions",
+		Expression: `request.resource.resource != "customresourcedefinitions" || oldObject != null && (` + expression + ")",
+	}
+}
+
 func named(resource string, names map[string]bool) admissionregistrationv1.MatchCondition {
+	return admissionregistrationv1.MatchCondition{
+		Name: resource,
+		Expression: fmt.Sprintf("request.resource.resource != %s || oldObject != null && oldObject.metadata.name in %s",
+			quote(resource), list(names)),
+	}
+}
+
+// list is a CEL list of strings.
+func list(names map[string]bool) string {
 	quoted := make([]string, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		quoted = append(quoted, quote(name))
 	}
-	return admissionregistrationv1.MatchCondition{
-		Name: resource,
-		Expression: fmt.Sprintf("request.resource.resource != %s || oldObject != null && oldObject.metadata.name in [%s]",
-			quote(resource), strings.Join(quoted, ", ")),
-	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
