@@ -275,3 +275,29 @@ func TestPlan(t *testing.T) {
 		})
 	}
 }
+
+func TestGesturesOnAGitSyncAreNoDrift(t *testing.T) {
+	id := ownership.ID{Group: "mainstay.dev", Kind: "GitSync", Namespace: "mainstay-system", Name: "apps"}
+	index := ownership.NewIndex()
+	content := &ownership.Content{
+		Baseline: []byte(`{"metadata":{"name":"apps"},"spec":{"contact":"#a"}}`), Fields: []byte(`{"f:spec":{"f:contact":{}}}`),
+	}
+	if err := index.Replace(&ownership.Sync{Namespace: "mainstay-system", Name: "root"}, []*ownership.Entry{
+		{ID: id, Version: "v1alpha1", Resource: "gitsyncs", Applied: content},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	record, ok := index.Lookup(id)
+	if !ok {
+		t.Fatal("no record")
+	}
+	fields, err := drift.Between(fastjson.MustParse(`{"metadata":{"name":"apps","annotations":{"mainstay.dev/suspend":"1h why","mainstay.dev/requested-at":"now"},`+
+		`"managedFields":[{"manager":"kubectl-annotate","operation":"Update","fieldsV1":{"f:metadata":{"f:annotations":{".":{},"f:mainstay.dev/suspend":{},"f:mainstay.dev/requested-at":{}}}}}]},`+
+		`"spec":{"contact":"#b"}}`), record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(fields) != 1 || fields[0].Path.String() != "spec.contact" {
+		t.Errorf("fields %+v, want spec.contact alone", fields)
+	}
+}

@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/valyala/fastjson"
+
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+)
+
+func TestGesturesOnAGitSyncAreNoChange(t *testing.T) {
+	const baseline = `{"metadata":{"name":"x"},"spec":{"a":1}}`
+	const gestures = `{"metadata":{"name":"x","annotations":{"mainstay.dev/suspend":"1h why","mainstay.dev/requested-at":"now","mainstay.dev/confirm":"x"}},"spec":{"a":1}}`
+	both := []string{"metadata.annotations[\"mainstay.dev/confirm\"]", "metadata.annotations[\"mainstay.dev/requested-at\"]", "metadata.annotations[\"mainstay.dev/suspend\"]"}
+	for name, tt := range map[string]struct {
+		id   ownership.ID
+		want []string
+	}{
+		"of a GitSync":               {ownership.ID{Group: "mainstay.dev", Kind: "GitSync", Namespace: "a", Name: "x"}, both[:1]},
+		"of another kind":            {ownership.ID{Group: "mainstay.dev", Kind: "ChangePolicy", Namespace: "a", Name: "x"}, both},
+		"of another group's GitSync": {ownership.ID{Group: "example.org", Kind: "GitSync", Namespace: "a", Name: "x"}, both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content := &ownership.Content{Baseline: json.RawMessage(baseline), Fields: json.RawMessage(`{"f:spec":{"f:a":{}}}`)}
+			index := ownership.NewIndex()
+			if err := index.Replace(&ownership.Sync{Namespace: "m", Name: "s"}, []*ownership.Entry{{ID: tt.id, Version: "v1", Resource: "gitsyncs", Applied: content}}); err != nil {
+				t.Fatal(err)
+			}
+			record, ok := index.Lookup(tt.id)
+			if !ok {
+				t.Fatal("no record")
+			}
+			var got []string
+			for _, f := range Fields(fieldset.Compare(fastjson.MustParse(baseline), fastjson.MustParse(gestures), record.AppliedSet, nil), record) {
+				got = append(got, f.Path.String())
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("fields (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
