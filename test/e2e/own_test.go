@@ -17,8 +17,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
-const system = "mainstay-system"
-
 // suspends sets the annotation on a GitSync, or takes it off where it is empty.
 func suspends(t *testing.T, user, name, value string, more ...string) (string, error) {
 	t.Helper()
@@ -49,14 +47,9 @@ func enforced(t *testing.T) {
 	})
 }
 
-func setImage(t *testing.T, ns, image string) (string, error) {
+func aliceSets(t *testing.T, ns, image string) (string, error) {
 	t.Helper()
-	return shared.Kubectl(t, "alice", "", "-n", ns, "set", "image", "deployment/web", "web="+image)
-}
-
-func imageOf(t *testing.T, ns string) string {
-	t.Helper()
-	return web(t, ns).Spec.Template.Spec.Containers[0].Image
+	return setImage(t, "alice", ns, image)
 }
 
 func TestASuspendedGitSync(t *testing.T) {
@@ -65,7 +58,7 @@ func TestASuspendedGitSync(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = shared.Kubectl(t, "alice", "", "-n", system, "annotate", "gitsync", "shop", v1alpha1.SuspendAnnotation+"-")
 	})
-	if out, err := setImage(t, ns, "nginx:1.28"); err == nil {
+	if out, err := aliceSets(t, ns, "nginx:1.28"); err == nil {
 		t.Fatalf("permitted before it is suspended: %s", out)
 	}
 	out, err := suspends(t, "alice", "shop", "5s INC-4711 bad rollout")
@@ -74,7 +67,7 @@ func TestASuspendedGitSync(t *testing.T) {
 	}
 	began := time.Now()
 	shared.Await(t, "alice may change the image", func() (bool, string) {
-		out, err = setImage(t, ns, "nginx:1.28")
+		out, err = aliceSets(t, ns, "nginx:1.28")
 		return err == nil, out
 	})
 	if !strings.Contains(out, "Warning: GitSync shop is suspended until") || !strings.Contains(out, "by alice") {
@@ -99,7 +92,7 @@ func TestASuspendedGitSync(t *testing.T) {
 		t.Errorf("it ended after %s", d)
 	}
 	enforced(t)
-	if out, err := setImage(t, ns, "nginx:1.28"); err == nil {
+	if out, err := aliceSets(t, ns, "nginx:1.28"); err == nil {
 		t.Errorf("permitted after it has ended: %s", out)
 	}
 	shared.Await(t, "the annotation is gone", func() (bool, string) {
@@ -113,13 +106,13 @@ func TestASuspendedGitSync(t *testing.T) {
 			t.Fatal(out)
 		}
 		shared.Await(t, "alice may change the image", func() (bool, string) {
-			out, err := setImage(t, ns, "nginx:1.29")
+			out, err := aliceSets(t, ns, "nginx:1.29")
 			return err == nil, out
 		})
 		// It survives a restart, and does not stop because its maker is away.
 		world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
 		shared.Restart(t)
-		if out, err := setImage(t, ns, "nginx:1.30"); err != nil {
+		if out, err := aliceSets(t, ns, "nginx:1.30"); err != nil {
 			t.Errorf("after a restart: %s", out)
 		}
 		if got := imageOf(t, ns); got != "nginx:1.30" {
@@ -147,7 +140,7 @@ func TestASuspendedGitSync(t *testing.T) {
 		})
 		shared.Restart(t)
 		shared.Await(t, "the image is refused", func() (bool, string) {
-			out, err := setImage(t, ns, "nginx:1.28")
+			out, err := aliceSets(t, ns, "nginx:1.28")
 			return err != nil && strings.Contains(out, "is held by git"), out
 		})
 		shared.Await(t, "what slipped through is back", func() (bool, string) {

@@ -78,6 +78,9 @@ func heldThoughNotReady(sync *v1alpha1.GitSync) bool {
 
 // unmet returns the condition that is still awaited, as an error.
 func unmet(sync *v1alpha1.GitSync) error {
+	if c := meta.FindStatusCondition(sync.Status.Conditions, v1alpha1.ConditionEnforcing); c != nil && c.Reason == "Suspended" {
+		return nil // somebody wants it so, and it ends by itself
+	}
 	wanted := []string{v1alpha1.ConditionReady}
 	if sync.Spec.Enforcement.Mode == v1alpha1.ModeEnforce {
 		wanted = append(wanted, v1alpha1.ConditionEnforcing)
