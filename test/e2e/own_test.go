@@ -47,18 +47,13 @@ func enforced(t *testing.T) {
 	})
 }
 
-func aliceSets(t *testing.T, ns, image string) (string, error) {
-	t.Helper()
-	return setImage(t, "alice", ns, image)
-}
-
 func TestASuspendedGitSync(t *testing.T) {
 	const ns = "suspended"
 	app(t, ns)
 	t.Cleanup(func() {
 		_, _ = shared.Kubectl(t, "alice", "", "-n", system, "annotate", "gitsync", "shop", v1alpha1.SuspendAnnotation+"-")
 	})
-	if out, err := aliceSets(t, ns, "nginx:1.28"); err == nil {
+	if out, err := setImage(t, "alice", ns, "nginx:1.28"); err == nil {
 		t.Fatalf("permitted before it is suspended: %s", out)
 	}
 	out, err := suspends(t, "alice", "shop", "5s INC-4711 bad rollout")
@@ -67,7 +62,7 @@ func TestASuspendedGitSync(t *testing.T) {
 	}
 	began := time.Now()
 	shared.Await(t, "alice may change the image", func() (bool, string) {
-		out, err = aliceSets(t, ns, "nginx:1.28")
+		out, err = setImage(t, "alice", ns, "nginx:1.28")
 		return err == nil, out
 	})
 	if !strings.Contains(out, "Warning: GitSync shop is suspended until") || !strings.Contains(out, "by alice") {
@@ -92,7 +87,7 @@ func TestASuspendedGitSync(t *testing.T) {
 		t.Errorf("it ended after %s", d)
 	}
 	enforced(t)
-	if out, err := aliceSets(t, ns, "nginx:1.28"); err == nil {
+	if out, err := setImage(t, "alice", ns, "nginx:1.28"); err == nil {
 		t.Errorf("permitted after it has ended: %s", out)
 	}
 	shared.Await(t, "the annotation is gone", func() (bool, string) {
@@ -106,13 +101,13 @@ func TestASuspendedGitSync(t *testing.T) {
 			t.Fatal(out)
 		}
 		shared.Await(t, "alice may change the image", func() (bool, string) {
-			out, err := aliceSets(t, ns, "nginx:1.29")
+			out, err := setImage(t, "alice", ns, "nginx:1.29")
 			return err == nil, out
 		})
 		// It survives a restart, and does not stop because its maker is away.
 		world.Must(t, shared.Controller(t).Stop(t.Context(), 0))
 		shared.Restart(t)
-		if out, err := aliceSets(t, ns, "nginx:1.30"); err != nil {
+		if out, err := setImage(t, "alice", ns, "nginx:1.30"); err != nil {
 			t.Errorf("after a restart: %s", out)
 		}
 		if got := imageOf(t, ns); got != "nginx:1.30" {
@@ -140,7 +135,7 @@ func TestASuspendedGitSync(t *testing.T) {
 		})
 		shared.Restart(t)
 		shared.Await(t, "the image is refused", func() (bool, string) {
-			out, err := aliceSets(t, ns, "nginx:1.28")
+			out, err := setImage(t, "alice", ns, "nginx:1.28")
 			return err != nil && strings.Contains(out, "is held by git"), out
 		})
 		shared.Await(t, "what slipped through is back", func() (bool, string) {
