@@ -226,9 +226,8 @@ func TestWhatSlippedInDoesNotOutliveIt(t *testing.T) {
 		"an owner by which the garbage collector would delete it": {
 			"kubectl-edit", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"` + string(owner.UID) + `"}]}}`,
 		},
-		"the same by a controller":                     {"some-controller", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"` + string(owner.UID) + `"}]}}`},
-		"a finalizer that would keep it":               {"kubectl-edit", `{"metadata":{"finalizers":["example.org/stuck"]}}`},
-		"a finalizer of a controller without a policy": {"some-controller", `{"metadata":{"finalizers":["example.org/stuck"]}}`},
+		"the same by a controller":       {"some-controller", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"` + string(owner.UID) + `"}]}}`},
+		"a finalizer that would keep it": {"kubectl-edit", `{"metadata":{"finalizers":["example.org/stuck"]}}`},
 	} {
 		t.Run(name, func(*testing.T) {
 			s.patch(s.configMap("settings"), tt.manager, tt.patch)
