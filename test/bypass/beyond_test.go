@@ -131,7 +131,7 @@ func beyond() []*row {
 func (a *attempt) object(name string, edit func(map[string]any)) []byte {
 	a.Helper()
 	var o map[string]any
-	world.Must(a.T, json.Unmarshal([]byte(a.must("admin", "", "get "+name+" -o json --show-managed-fields")), &o))
+	world.Must(a.T, json.Unmarshal([]byte(a.must("admin", "", in(a.namespace, "get "+name+" -o json --show-managed-fields"))), &o))
 	edit(o)
 	raw, err := json.Marshal(o)
 	world.Must(a.T, err)

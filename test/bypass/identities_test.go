@@ -53,26 +53,23 @@ func identities() []*row {
 		{
 			id:     "3c stolen token",
 			threat: "a token of Mainstay's account",
-			how:    "the controller's own token, and one made for its account: an edit, a deletion, a scale with each",
+			how:    "a token asked for its account; the controller's own token: an edit, a deletion, and a scale with it",
 			want:   refused,
 			try: func(a *attempt) {
+				_, err := a.as("alice", rest.ImpersonationConfig{}).CoreV1().ServiceAccounts("mainstay-system").CreateToken(context.WithoutCancel(a.Context()),
+					"mainstay", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+				a.denied("a token for its account", text(err), err, "a token of Mainstay's account")
 				stolen, err := clientcmd.BuildConfigFromFlags("", filepath.Join(shared.State.Dir, "controller.kubeconfig"))
 				world.Must(a.T, err)
-				configs := map[string]*rest.Config{"the controller's own": stolen}
-				minted, err := a.as("alice", rest.ImpersonationConfig{}).CoreV1().ServiceAccounts("mainstay-system").CreateToken(context.WithoutCancel(a.Context()),
-					"mainstay", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+				c, err := kubernetes.NewForConfig(stolen)
 				world.Must(a.T, err)
-				config := rest.AnonymousClientConfig(stolen)
-				config.BearerToken = minted.Status.Token
-				configs["one made for its account"] = config
-				for name, config := range configs {
-					c, err := kubernetes.NewForConfig(config)
-					world.Must(a.T, err)
-					out, err := a.image(c)
-					a.denied(name, out, err, asked)
-					err = c.AppsV1().Deployments(a.namespace).Delete(context.WithoutCancel(a.Context()), "web", metav1.DeleteOptions{})
-					a.denied(name, text(err), err, removeThere)
-				}
+				out, err := a.image(c)
+				a.denied("an edit", out, err, asked)
+				err = c.AppsV1().Deployments(a.namespace).Delete(context.WithoutCancel(a.Context()), "web", metav1.DeleteOptions{})
+				a.denied("a deletion", text(err), err, removeThere)
+				_, err = c.AppsV1().Deployments(a.namespace).Patch(context.WithoutCancel(a.Context()), "web", types.MergePatchType,
+					[]byte(`{"spec":{"replicas":9}}`), metav1.PatchOptions{}, "scale")
+				a.denied("a scale", text(err), err, "spec.replicas")
 			},
 		},
 		{

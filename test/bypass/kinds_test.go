@@ -177,6 +177,62 @@ func kinds() []*row {
 			},
 		},
 		{
+			id:      "3b never delayed",
+			threat:  "kinds on which the cluster's own life depends, and about which no webhook should be asked",
+			how:     "a Lease and an EndpointSlice that git declares: edited and deleted",
+			want:    repaired,
+			within:  10 * time.Second,
+			objects: "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l, namespace: NS}\nspec: {holderIdentity: git}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: e, namespace: NS}\naddressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]\n",
+			try: func(a *attempt) {
+				for _, line := range []string{
+					`patch lease l --type=merge -p={"spec":{"holderIdentity":"alice"}}`,
+					`patch endpointslice e --type=merge -p={"endpoints":[{"addresses":["10.6.6.6"]}]}`,
+					"delete lease l",
+					"delete endpointslice e",
+				} {
+					a.slipped()
+					a.works(line)
+					a.repaired()
+				}
+			},
+		},
+		{
+			id:      "3b own namespace",
+			threat:  "what Mainstay itself runs on, which has to be repairable by hand",
+			how:     "a ConfigMap in Mainstay's namespace that git declares: edited",
+			want:    repaired,
+			within:  10 * time.Second,
+			because: "there git is applied, and no webhook is asked",
+			objects: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NS, namespace: mainstay-system}\ndata: {a: b}\n",
+			try: func(a *attempt) {
+				a.slipped()
+				a.works(`-n mainstay-system patch configmap NS --type=merge -p={"data":{"a":"c"}}`)
+				a.repaired()
+			},
+		},
+		{
+			id:      "3c schema",
+			threat:  "the schema of a kind that others define changed, so that a declared value is dropped from what is stored",
+			how:     "a property that git declares removed from the schema, and put back",
+			want:    repaired,
+			within:  10 * time.Second,
+			because: "while the schema lacks it no one can write it; the ledger and the log name the object, and it is back with the property",
+			objects: gadget,
+			outside: strings.ReplaceAll(gadgets, "STATUS", withStatus),
+			try: func(a *attempt) {
+				const patch = `patch customresourcedefinition gadgets.NS.example.org --type=json -p=[{"op":"OP","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size"MORE}]`
+				a.result.tries++
+				a.must("alice", "", strings.NewReplacer("OP", "remove", "MORE", "").Replace(patch))
+				shared.Await(a.T, "the value is gone", func() (bool, string) {
+					out, err := a.kubectl("admin", "", "get gadgets.v1.NS.example.org one -o jsonpath={.spec}")
+					return err == nil && !strings.Contains(out, "size"), out
+				})
+				a.slipped()
+				a.must("alice", "", strings.NewReplacer("OP", "add", "MORE", `,"value":{"type":"integer"}`).Replace(patch))
+				a.repaired()
+			},
+		},
+		{
 			id:      "3c aggregated kinds",
 			threat:  "kinds that an aggregated API server serves, which asks no webhook",
 			how:     "",

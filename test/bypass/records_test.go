@@ -4,10 +4,14 @@
 package bypass
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -76,6 +80,100 @@ func records() []*row {
 				a.refused(edits)
 				shared.Pushed(a.T, map[string]string{a.namespace + "/more.yaml": in(a.namespace, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more, namespace: NS}\n")})
 				a.refused(edits)
+			},
+		},
+		{
+			id:      "3c inventory replayed",
+			threat:  "an older inventory with a true seal, put back by an impersonator of Mainstay's account",
+			how:     "the Inventory and its pieces saved, a ConfigMap declared since, all put back as they were; then an edit of the ConfigMap, a restart, and the edit again",
+			want:    ignored,
+			because: "a replica takes no older generation than it knows; after a restart the ConfigMap is locked, and git is read before anything else is done",
+			alone:   true,
+			try: func(a *attempt) {
+				old := &v1alpha1.Inventory{}
+				world.Must(a.T, shared.Client.Get(a.Context(), client.ObjectKey{Namespace: "mainstay-system", Name: "shop"}, old))
+				var pieces corev1.SecretList
+				world.Must(a.T, shared.Client.List(a.Context(), &pieces, client.InNamespace("mainstay-system"), client.MatchingFields{"type": v1alpha1.SecretTypeInventory}))
+				shared.Pushed(a.T, map[string]string{a.namespace + "/objects.yaml": in(a.namespace, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: later, namespace: NS}\ndata: {a: b}\n")})
+
+				mainstay := a.as("alice", rest.ImpersonationConfig{UserName: account}).CoreV1().RESTClient()
+				for _, piece := range pieces.Items {
+					piece.ResourceVersion, piece.UID, piece.ManagedFields = "", "", nil
+					err := mainstay.Post().AbsPath("/api/v1/namespaces/mainstay-system/secrets").Body(&piece).Do(world.Lasting(a.T)).Error()
+					if err != nil && !apierrors.IsAlreadyExists(err) {
+						a.Fatal(err)
+					}
+				}
+				raw, err := json.Marshal(map[string]any{"data": old.Data})
+				world.Must(a.T, err)
+				world.Must(a.T, mainstay.Patch(types.MergePatchType).AbsPath("/apis/mainstay.dev/v1alpha1/namespaces/mainstay-system/inventories/shop").Body(raw).Do(world.Lasting(a.T)).Error())
+				edits := tries{
+					`patch configmap later --type=merge -p={"data":{"a":"c"}}`: "is held by git",
+					"delete configmap later":                                   "is held by git",
+				}
+				a.refused(edits)
+				world.Must(a.T, shared.Controller(a.T).Stop(a.Context(), 5*time.Second))
+				shared.Restart(a.T)
+				a.refused(edits)
+				shared.Applied(a.T)
+				shared.Pushed(a.T, map[string]string{a.namespace + "/more.yaml": in(a.namespace, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more, namespace: NS}\n")})
+				a.refused(edits)
+			},
+		},
+		{
+			id:      "3a 7 authority",
+			threat:  "the Secret of Mainstay's authority, replaced so that another may answer, or nobody",
+			how:     "its certificate and key overwritten, and the Secret deleted; an edit after each",
+			want:    refused,
+			because: "replicas serve from memory, and put the Secret back",
+			alone:   true,
+			try: func(a *attempt) {
+				read := func() string {
+					return a.must("admin", "", "-n mainstay-system get secret mainstay-webhook-ca -o jsonpath={.data} --ignore-not-found")
+				}
+				for _, line := range []string{
+					`-n mainstay-system patch secret mainstay-webhook-ca --type=merge -p={"data":{"tls.crt":"eA==","tls.key":"eA=="}}`,
+					"-n mainstay-system delete secret mainstay-webhook-ca",
+				} {
+					a.must("alice", "", line)
+					a.refused(tries{"set image deployment/web web=nginx:1.28": asked})
+					took := shared.Await(a.T, "the Secret is there again", func() (bool, string) {
+						now := read()
+						return strings.Contains(now, `"ca.crt":"LS0t`) && strings.Contains(now, `"tls.crt":"LS0t`) && strings.Contains(now, `"tls.key":"LS0t`), now
+					})
+					a.Logf("there again after %s", took)
+					a.refused(tries{"set image deployment/web web=nginx:1.28": asked})
+				}
+			},
+		},
+		{
+			id:      "3c GitSync held",
+			threat:  "the GitSync itself changed: another repository, another mode, no prune",
+			how:     "a GitSync that git declares: its mode, its branch and its policies edited, and deleted",
+			want:    refused,
+			bare:    true,
+			objects: "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: NS, namespace: mainstay-system}\nspec:\n  source: {url: 'file://" + shared.State.Repository + "', ref: {branch: nothing}}\n  enforcement: {mode: Enforce}\n",
+			try: func(a *attempt) {
+				a.refused(tries{
+					`-n mainstay-system patch gitsync NS --type=merge -p={"spec":{"enforcement":{"mode":"Audit"}}}`:                            "spec.enforcement.mode",
+					`-n mainstay-system patch gitsync NS --type=merge -p={"spec":{"source":{"ref":{"branch":"other"}}}}`:                       "spec.source.ref.branch",
+					`-n mainstay-system patch gitsync NS --type=merge -p={"spec":{"policies":{"exceptions":[{"paths":["**"],"reason":"x"}]}}}`: "spec.policies",
+					"-n mainstay-system delete gitsync NS": removeThere,
+				})
+			},
+		},
+		{
+			id:      "3c GitSync free",
+			threat:  "the same, where git does not declare it",
+			how:     "the mode of a GitSync that people made, edited and put back",
+			want:    free,
+			because: "who may write a GitSync decides what git is and how strictly it counts; let git declare it, and it is held",
+			try: func(a *attempt) {
+				a.must("admin", "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: NS, namespace: mainstay-system}\nspec:\n  source: {url: 'file://"+shared.State.Repository+"', ref: {branch: nothing}}\n  enforcement: {mode: Enforce}\n", "create -n mainstay-system -f -")
+				a.works(
+					`-n mainstay-system patch gitsync NS --type=merge -p={"spec":{"enforcement":{"mode":"Audit"}}}`,
+					"-n mainstay-system delete gitsync NS",
+				)
 			},
 		},
 		{

@@ -114,13 +114,87 @@ func subresources() []*row {
 			},
 		},
 		{
-			id:      "3c finalize",
-			threat:  "namespaces/finalize, which can write a namespace that nobody deletes",
-			how:     "the namespace's own finalizers and spec sent to its /finalize",
-			want:    free,
-			because: "the list in spec.finalizers is not git's, and the namespace stays",
+			id:     "3c metadata by status",
+			threat: "labels, annotations, finalizers and owners changed through /status, which most kinds let through",
+			how:    "each of the four through /status of a Deployment, a Service, a disruption budget, an autoscaler and a Namespace, and through a Namespace's /finalize",
+			want:   refused,
+			objects: "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: NS}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n---\n" +
+				"apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web, namespace: NS}\nspec: {minAvailable: 1, selector: {matchLabels: {app: web}}}\n---\n" +
+				bounds,
 			try: func(a *attempt) {
-				a.must("alice", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"NS"},"spec":{"finalizers":["kubernetes"]}}`, "replace --raw /api/v1/namespaces/NS/finalize -f -")
+				const strip = ` --subresource=status --type=merge -p={"metadata":{"labels":{"mainstay.dev/sync":null}}}`
+				const label = `mainstay.dev/sync`
+				a.refused(tries{
+					"patch service web" + strip:                 label,
+					"patch poddisruptionbudget web" + strip:     label,
+					"patch horizontalpodautoscaler web" + strip: label,
+					"patch namespace NS" + strip:                label,
+				})
+				for _, object := range []string{"deployment web", "service web", "namespace NS"} {
+					patch := "patch " + object + " --subresource=status --type=merge -p="
+					a.refused(tries{
+						patch + `{"metadata":{"annotations":{"a":"b"}}}`:           "metadata.annotations.a",
+						patch + `{"metadata":{"finalizers":["example.org/x"]}}`:    "metadata.finalizers",
+						patch + `{"metadata":{"ownerReferences":[` + owner + `]}}`: "metadata.ownerReferences",
+					})
+				}
+				a.refusedFor("alice", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"NS"},"spec":{"finalizers":["kubernetes"]}}`,
+					tries{"replace --raw /api/v1/namespaces/NS/finalize -f -": label})
+			},
+		},
+		{
+			id:      "3c pods",
+			threat:  "a declared workload changed by way of its pods",
+			how:     "exec, attach, portforward, eviction, ephemeralcontainers and resize of a pod of a declared Deployment, while a deny rule asks for them",
+			want:    refused,
+			because: "without such a rule they are permitted, and no webhook is asked",
+			objects: strings.NewReplacer("name: web,", "name: sized,", "app: web", "app: sized", `image: "nginx:1.27"`, `image: "nginx:1.27", resources: {requests: {cpu: 20m}}`).Replace(manifest),
+			try: func(a *attempt) {
+				var pod string
+				shared.Await(a.T, "there is a pod", func() (bool, string) {
+					out, err := a.kubectl("admin", "", "get pods -l app=sized -o jsonpath={.items[0].metadata.name}")
+					pod = out
+					return err == nil && out != "", out
+				})
+				if out, err := a.kubectl("alice", "", "exec "+pod+" -- true"); err == nil || strings.Contains(out, "denied the request") {
+					a.Errorf("without a rule: %s", out)
+				}
+				a.policy("mainstay-system", `package NAME
+
+deny contains {"reason": "hands off these pods"} if {
+	input.namespace == "NS"
+	input.subResource in {"exec", "attach", "portforward", "eviction", "ephemeralcontainers", "resize"}
+}
+`)
+				const say = "hands off these pods"
+				shared.Await(a.T, "the rule is in force", func() (bool, string) {
+					out, err := a.kubectl("alice", "", "exec "+pod+" -- true")
+					return err != nil && strings.Contains(out, say), out
+				})
+				path := "/api/v1/namespaces/NS/pods/" + pod
+				a.refused(tries{
+					"exec " + pod + " -- true":          say,
+					"attach " + pod:                     say,
+					"debug " + pod + " --image=busybox": say,
+					"patch pod " + pod + ` --subresource=resize --type=strategic -p={"spec":{"containers":[{"name":"sized","resources":{"requests":{"cpu":"10m"}}}]}}`: say,
+				})
+				a.refusedFor("alice", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"`+pod+`","namespace":"NS"}}`,
+					tries{"create --raw " + path + "/eviction -f -": say})
+				out, err := a.kubectl("alice", "{}", "create --raw "+path+"/portforward?ports=80 -f -")
+				a.denied("portforward", out, err, say)
+			},
+		},
+		{
+			id:      "3c finalize",
+			threat:  "the namespace's own finalizer taken off, so that its content stays behind when it goes",
+			how:     "a namespace without spec.finalizers sent to its /finalize",
+			want:    free,
+			because: "nothing changes until git lets the namespace go, and then what is left in it is seen by nobody",
+			try: func(a *attempt) {
+				for _, finalizers := range [][]string{{}, {"kubernetes"}} { // and back
+					raw := a.object("namespace NS", func(o map[string]any) { o["spec"] = map[string]any{"finalizers": finalizers} })
+					a.must("alice", string(raw), "replace --raw /api/v1/namespaces/NS/finalize -f -")
+				}
 			},
 		},
 	}

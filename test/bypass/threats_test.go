@@ -135,6 +135,29 @@ func threats() []*row {
 			},
 		},
 		{
+			id:      "3a 1 9 callers",
+			threat:  "someone other than the API server who asks the webhook, in anyone's name",
+			how:     "reviews of a restart and of an image sent straight to the webhook's port; then the image is asked for really",
+			want:    bounded,
+			because: "the answer changes nothing: who reaches the port learns what a policy would say, and a permit counts only for what the API server let through; a network policy keeps others away",
+			try: func(a *attempt) {
+				review := func(edit func(map[string]any)) string {
+					old := a.object("deployment web", func(map[string]any) {})
+					next := a.object("deployment web", edit)
+					return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"UPDATE","kind":{"group":"apps","version":"v1","kind":"Deployment"},` +
+						`"resource":{"group":"apps","version":"v1","resource":"deployments"},"namespace":"` + a.namespace + `","name":"web","userInfo":{"username":"` + account + `"},"object":` + string(next) + `,"oldObject":` + string(old) + `}}`
+				}
+				answer := a.ask("held", review(func(o map[string]any) {
+					o["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)["image"] = "nginx:1.28"
+				}))
+				a.result.tries++
+				if !strings.Contains(answer.body, `"allowed":false`) {
+					a.Errorf("an image in Mainstay's name: %d %s", answer.status, answer.body)
+				}
+				a.refused(tries{"set image deployment/web web=nginx:1.28": asked})
+			},
+		},
+		{
 			id:      "3a 6 cluster-admin",
 			threat:  "a cluster-admin who takes Mainstay's rights away",
 			how:     "the ClusterRoleBinding of Mainstay's account deleted; then an edit and a scale",

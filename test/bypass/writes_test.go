@@ -21,6 +21,9 @@ import (
 
 const asked = "asked: nginx:1.28"
 
+// owner is none that exists.
+const owner = `{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"12345678-1234-1234-1234-123456789012","blockOwnerDeletion":true,"controller":true}`
+
 // writes are the plain ways to write an object, and what makes it look as if it
 // were not held.
 func writes() []*row {
@@ -222,10 +225,9 @@ func writes() []*row {
 			how:    "an ownerReference to nothing, to another object, with blockOwnerDeletion and controller set; by merge and JSON patch and apply",
 			want:   refused,
 			try: func(a *attempt) {
-				reference := `{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"12345678-1234-1234-1234-123456789012","blockOwnerDeletion":true,"controller":true}`
 				a.refused(tries{
-					`patch deployment web --type=merge -p={"metadata":{"ownerReferences":[` + reference + `]}}`:                         "metadata.ownerReferences",
-					`patch deployment web --type=json -p=[{"op":"add","path":"/metadata/ownerReferences","value":[` + reference + `]}]`: "metadata.ownerReferences",
+					`patch deployment web --type=merge -p={"metadata":{"ownerReferences":[` + owner + `]}}`:                         "metadata.ownerReferences",
+					`patch deployment web --type=json -p=[{"op":"add","path":"/metadata/ownerReferences","value":[` + owner + `]}]`: "metadata.ownerReferences",
 				})
 				a.refusedFor("alice", strings.Replace(manifest, "name: web,", "ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: x, uid: 12345678-1234-1234-1234-123456789012}], name: web,", 1),
 					tries{"apply --server-side --force-conflicts -f -": "metadata.ownerReferences"})
@@ -278,6 +280,26 @@ func writes() []*row {
 				})
 			},
 		},
+		{
+			id:      "3c mutation",
+			threat:  "somebody's mutating webhook or policy, which changes what git's own write says",
+			how:     "a MutatingAdmissionPolicy for the image; alice's edit; then a commit that changes the replicas",
+			want:    free,
+			because: "alice's edit is refused, but what the cluster's mutating policies make of git's own write counts as git's: the right to make those is the right to change what is applied",
+			try: func(a *attempt) {
+				a.must("alice", mutation, "apply -f -")
+				a.Cleanup(func() { a.must("admin", mutation, "delete -f - --ignore-not-found") })
+				shared.Await(a.T, "the policy is in force, and alice is refused", func() (bool, string) {
+					out, err := a.kubectl("alice", "", "label deployment web a=b")
+					return err != nil && strings.Contains(out, "asked: other:1"), out
+				})
+				a.result.tries += 2
+				shared.Pushed(a.T, map[string]string{a.namespace + "/web.yaml": in(a.namespace, strings.ReplaceAll(manifest, "replicas: 2", "replicas: 3"))})
+				if got := a.must("admin", "", "get deployment web -o jsonpath={.spec.replicas},{.spec.template.spec.containers[0].image}"); got != "3,other:1" {
+					a.Errorf("replicas and image are %s", got)
+				}
+			},
+		},
 	}
 }
 
@@ -300,3 +322,22 @@ func (a *attempt) cbor() {
 	}
 	a.denied("apply in CBOR", text(err), err, "spec.replicas   git: 2   asked: 5")
 }
+
+const mutation = `apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: NS}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NS}}
+    resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch: {expression: '[JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/image", value: "other:1"}]'}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: NS}
+spec: {policyName: NS}
+`
