@@ -252,6 +252,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	registered, err := registration.New(registration.Options{
 		Client: kube, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
 		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account,
+		Connect: engine.SubResources, ConnectChanged: engine.Changed,
 		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail, TimeoutSeconds: cfg.Webhook.TimeoutSeconds,
 		Off: wayOut, Leader: lead.now.Load, Registerer: registry, Error: report,
 	})
