@@ -137,6 +137,9 @@ func putBack(req *request, record *ownership.Record, fields []policy.Field, diff
 		if err := fieldset.Put(&arena, object, f.Path, value); err != nil {
 			return nil, fmt.Errorf("put %s back: %w", f.Path, err)
 		}
+		if value == nil {
+			prune(&arena, object, req.oldObject, f.Path)
+		}
 	}
 	// What is put back into a list stands last, and has to stand where it was.
 	for _, d := range fieldset.Compare(req.oldObject, object, structure(record), func() *fieldset.Set {
@@ -152,6 +155,18 @@ func putBack(req *request, record *ownership.Record, fields []policy.Field, diff
 	}
 	returnFields(&arena, object, req.oldObject, fields)
 	return object, nil
+}
+
+// prune removes the lists and objects around a field that are empty without it
+// and were not there before: they are as good as nothing, but not the same.
+func prune(arena *fastjson.Arena, object, old *fastjson.Value, path fieldset.Path) {
+	for around := path[:len(path)-1]; len(around) > 0; around = around[:len(around)-1] {
+		v := fieldset.At(object, around)
+		empty := v != nil && (v.Type() == fastjson.TypeArray && len(v.GetArray()) == 0 || v.Type() == fastjson.TypeObject && v.GetObject().Len() == 0)
+		if !empty || fieldset.At(old, around) != nil || fieldset.Put(arena, object, around, nil) != nil {
+			return
+		}
+	}
 }
 
 // returnFields gives Mainstay its fields in managedFields back: the API server

@@ -194,6 +194,19 @@ func TestAControllersWriteIsCorrected(t *testing.T) {
 			},
 			want: []func(map[string]any){},
 		},
+		"an owner, by a manager that says whose it is": {
+			edits: []func(map[string]any){
+				set([]any{map[string]any{"uid": "u-9", "name": "x", "kind": "ConfigMap", "apiVersion": "v1"}}, "metadata", "ownerReferences"),
+				set([]any{
+					map[string]any{"manager": "mainstay", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": parsed(t, appFields)},
+					map[string]any{"manager": "x", "operation": "Update", "fieldsV1": parsed(t, `{"f:metadata":{"f:ownerReferences":{".":{},"k:{\"uid\":\"u-9\"}":{}}}}`)},
+				}, "metadata", "managedFields"),
+			},
+			want: []func(map[string]any){set([]any{
+				map[string]any{"manager": "mainstay", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": parsed(t, appFields)},
+				map[string]any{"manager": "x", "operation": "Update", "fieldsV1": parsed(t, `{"f:metadata":{"f:ownerReferences":{".":{}}}}`)},
+			}, "metadata", "managedFields")},
+		},
 		"Mainstay's label and annotations": {
 			edits: []func(map[string]any){
 				set(nil, "metadata", "labels", "mainstay.dev/sync"), set("9", "metadata", "annotations", "mainstay.dev/inventory"),

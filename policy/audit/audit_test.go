@@ -173,6 +173,10 @@ func TestACorrectionIsToldAndRecorded(t *testing.T) {
 			t.Errorf("warning %s\nwant    %s", got, text)
 		}
 	}
+	long := change("Deployment", "deployments", "apps", field(`spec.template.spec.containers[name=web].livenessProbe.httpGet.httpHeaders`, "2", "5"))
+	if got := (Words{Change: long, Decision: decision}).Warning(); len([]rune(got)) != MaxWarning || !strings.HasSuffix(got, "… was put back to git's value (7f3k2ab)") {
+		t.Errorf("warning of %d characters: %s", len([]rune(got)), got)
+	}
 	r.Record(one, decision)
 	var line Line
 	if err := json.Unmarshal(ledger.Bytes(), &line); err != nil {

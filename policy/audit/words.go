@@ -30,6 +30,7 @@ const (
 	maxRefusal = 6
 	maxFields  = 3
 	maxValue   = 60
+	minPath    = 12
 )
 
 // The types of the causes in a refusal's details.
@@ -66,7 +67,8 @@ func (w Words) Warning() string {
 	case policy.Refuse:
 		text += " would be refused: " + w.what()
 	case policy.Correct:
-		text += ": " + w.corrected()
+		text += ": "
+		text += w.corrected(MaxWarning - utf8.RuneCountInString(text) - utf8.RuneCountInString(w.Decision.ID) - len(" ()"))
 	case policy.Permit:
 		text += ": " + w.Decision.Reason
 	}
@@ -166,16 +168,18 @@ func (w Words) what() string {
 	}
 }
 
-// corrected says which fields have git's values again.
-func (w Words) corrected() string {
+// corrected says which fields have git's values again, in at most limit
+// characters as far as the first path can be cut for that.
+func (w Words) corrected(limit int) string {
 	fields := w.shown()
-	switch len(fields) {
-	case 0:
+	rest := " was put back to git's value"
+	switch n := len(fields); {
+	case n == 0:
 		return "git's values were put back"
-	case 1:
-		return fields[0].Path.String() + " was put back to git's value"
+	case n > 1:
+		rest = fmt.Sprintf(" and %d more were put back to git's values", n-1)
 	}
-	return fmt.Sprintf("%s and %d more were put back to git's values", fields[0].Path, len(fields)-1)
+	return cutRunes(oneLine(fields[0].Path.String()), max(limit-utf8.RuneCountInString(rest), minPath)) + rest
 }
 
 // explained tells that a rule or an error gave the reason, not the default.
