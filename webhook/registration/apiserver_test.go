@@ -99,7 +99,7 @@ func declare(t *testing.T, admin kubernetes.Interface, index *ownership.Index, n
 }
 
 // serve runs the webhook and its registration until the test ends.
-func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index) *registration.Registration {
+func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index, edits ...func(*registration.Options, *http.Server)) *registration.Registration {
 	t.Helper()
 	secret := must[[]byte](t)(seal.Generate())
 	permits := must[*permit.Store](t)(permit.New(permit.Options{Client: admin, Namespace: "mainstay-system", Key: must[*seal.Key](t)(seal.NewKey(secret))}))
@@ -113,12 +113,16 @@ func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index) *re
 	}
 	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	server := &http.Server{Handler: handler, TLSConfig: certificate.TLSConfig(), ReadHeaderTimeout: time.Second}
-	go func() { _ = server.ServeTLS(listener, "", "") }()
-	r := must[*registration.Registration](t)(registration.New(registration.Options{
+	options := registration.Options{
 		Client: admin, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
 		Endpoint:  registration.Endpoint{URL: "https://" + listener.Addr().String()},
 		Namespace: "mainstay-system", SyncAccount: "admin", Error: func(err error) { t.Log(err) },
-	}))
+	}
+	for _, edit := range edits {
+		edit(&options, server)
+	}
+	go func() { _ = server.ServeTLS(listener, "", "") }()
+	r := must[*registration.Registration](t)(registration.New(options))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { _ = r.Start(ctx); close(done) }()
@@ -127,6 +131,9 @@ func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index) *re
 		<-done
 		clean := context.WithoutCancel(t.Context())
 		if err := admin.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(clean, registration.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(clean, registration.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Error(err)
 		}
 		if err := server.Close(); err != nil {

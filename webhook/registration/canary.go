@@ -40,6 +40,7 @@ func (r *Registration) prove(ctx context.Context, published, have *configuration
 	now := r.options.Clock()
 	digest := digest(published)
 	if r.inForce == digest && r.proven && now.Sub(r.probed) < probeInterval {
+		r.reached(have)
 		return probeInterval - now.Sub(r.probed)
 	}
 	r.probed = now
@@ -61,16 +62,23 @@ func (r *Registration) prove(ctx context.Context, published, have *configuration
 		return 0 // and now the same again, failing closed
 	}
 	r.proven = true
-	if !r.validating.fought(now) && !r.mutating.fought(now) {
-		message := "the API server reaches the webhook"
-		if have != nil {
-			if keys := narrowed(have); keys != "" {
-				message += "; someone keeps namespaces with these labels out of it: " + keys
-			}
-		}
-		r.set(State{Fail, message})
-	}
+	r.reached(have)
 	return probeInterval
+}
+
+// reached says that all is well, unless someone fights about a configuration.
+func (r *Registration) reached(have *configuration) {
+	now := r.options.Clock()
+	if r.validating.fought(now) || r.mutating.fought(now) {
+		return
+	}
+	message := "the API server reaches the webhook"
+	if have != nil {
+		if keys := narrowed(have); keys != "" {
+			message += "; someone keeps namespaces with these labels out of it: " + keys
+		}
+	}
+	r.set(State{Fail, message})
 }
 
 // probe returns nil if the API server reaches the webhook by the configuration

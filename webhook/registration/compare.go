@@ -118,7 +118,7 @@ func narrowed(have *configuration) string {
 }
 
 // writer is the field manager that wrote a configuration last, other than
-// Mainstay.
+// Mainstay; empty where nobody is noted: who only takes away owns nothing.
 func writer(c *configuration) string {
 	var last *metav1.ManagedFieldsEntry
 	for i := range c.ManagedFields {
@@ -131,7 +131,7 @@ func writer(c *configuration) string {
 		}
 	}
 	if last == nil {
-		return "unknown"
+		return ""
 	}
 	return last.Manager
 }

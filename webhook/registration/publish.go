@@ -4,6 +4,7 @@
 package registration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -183,7 +184,7 @@ func (r *Registration) fight(k *kept, want, have *configuration) time.Duration {
 	}
 	other := "someone deletes"
 	if have != nil {
-		other = writer(have) + " edits"
+		other = cmp.Or(writer(have), "someone") + " edits"
 	}
 	r.set(State{r.State().Mode, fmt.Sprintf("%s the %s %s again and again; it is put back once a minute", other, k.kind, Name)})
 	return fightInterval - now.Sub(k.restores[len(k.restores)-1])
