@@ -370,7 +370,9 @@ func TestAnEnforcerIsNotFought(t *testing.T) {
 		return !enforce(m.Webhooks[0].NamespaceSelector)
 	}
 	eventually(t, "the narrowing stands", kept)
-	eventually(t, "the state says so", func() bool { return strings.Contains(r.State().Message, "control-plane, kubernetes.azure.com/managedby") })
+	eventually(t, "the state says so", func() bool {
+		return strings.Contains(r.State().Message, "control-plane, kubernetes.azure.com/managedby")
+	})
 	before := writes.Load()
 	v, m := both(t, admin)
 	time.Sleep(500 * time.Millisecond) // that nothing happens is what is tested
