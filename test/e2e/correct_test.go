@@ -23,8 +23,8 @@ import (
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
-// repository makes a repository of its own with some files, and returns its URL.
-func repository(t *testing.T, files map[string]string) string {
+// ownRepository makes a repository of its own with some files, and returns its URL.
+func ownRepository(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "repo")
 	run := func(args ...string) {
@@ -53,7 +53,7 @@ func TestAControllersWritesAreCorrected(t *testing.T) {
 	sync := &v1alpha1.GitSync{
 		ObjectMeta: metav1.ObjectMeta{Name: ns, Namespace: "mainstay-system"},
 		Spec: v1alpha1.GitSyncSpec{
-			Source:         v1alpha1.Source{URL: repository(t, files), Ref: v1alpha1.Ref{Branch: "main"}},
+			Source:         v1alpha1.Source{URL: ownRepository(t, files), Ref: v1alpha1.Ref{Branch: "main"}},
 			Interval:       &metav1.Duration{Duration: 1e9},
 			Enforcement:    v1alpha1.Enforcement{Mode: v1alpha1.ModeEnforce, Controllers: v1alpha1.ControllersCorrect},
 			DeletionPolicy: "Delete",
