@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -443,5 +445,67 @@ func TestTwoGrantsDoNotCombine(t *testing.T) {
 		if out, err := patch(spec); err != nil {
 			t.Errorf("each by itself: %s: %s", spec, out)
 		}
+	}
+}
+
+// mainstay runs the program as a user.
+func mainstay(t *testing.T, user string, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), shared.Program, append([]string{"breakglass", "--context", user}, args...)...)
+	cmd.Env = append(os.Environ(), shared.State.Environment(os.Getenv("PATH"))...)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func TestTheCommandBreakGlass(t *testing.T) {
+	const ns = "commanded"
+	app(t, ns)
+	out, err := setImage(t, "alice", ns, "nginx:1.28")
+	refusedWith(t, "before", "breakglass request", out, err)
+	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
+	expect := func(what, user string, status int, say string, args ...string) string {
+		t.Helper()
+		out, got := mainstay(t, user, args...)
+		if got != status || !strings.Contains(out, say) {
+			t.Errorf("%s: status %d, %q, want %d, %q", what, got, out, status, say)
+		}
+		return out
+	}
+	expect("an unknown id", "alice", 1, "decision zzzzz is not known", "request", "zzzzz", "--for", "1h", "--reason", "x")
+	expect("no reason", "alice", 2, "--reason is missing", "request", id, "--for", "1h")
+	out = expect("asking", "alice", 0, "kubectl mainstay breakglass approve bg-"+id, "request", id, "--for", "1h", "--reason", "INC-7: bad image")
+	for _, say := range []string{"Kinds Deployment.apps", "Namespaces " + ns, "Used by User alice", "has to approve it"} {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), say) {
+			t.Errorf("asking prints %q, want %q", out, say)
+		}
+	}
+	name := regexp.MustCompile(`bg-` + id + `-\w+`).FindString(out)
+	expect("approving one's own", "alice", 1, "somebody else has to approve it", "approve", name)
+	expect("showing", "bob", 0, "INC-7: bad image", "show", name)
+	expect("approving", "bob", 0, "Active until", "approve", name)
+	expect("approving again", "bob", 1, "bob has approved "+name+" already", "approve", system+"/"+name)
+	permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
+	shared.Await(t, "the use is shown", func() (bool, string) {
+		out, _ := mainstay(t, "bob", "show", name)
+		return strings.Contains(out, "Deployment.apps "+ns+"/web"), out
+	})
+	expect("listing", "bob", 0, name, "list")
+	var list v1alpha1.BreakGlassList
+	if out, status := mainstay(t, "bob", "list", "-o", "json", "-n", system); status != 0 || json.Unmarshal([]byte(out), &list) != nil || list.Kind != "BreakGlassList" || len(list.Items) == 0 {
+		t.Errorf("-o json: status %d, %s", status, out)
+	}
+	expect("revoking", "alice", 0, "is revoked", "revoke", name)
+	expect("what there is not", "alice", 1, "there is no breakglass nothing", "show", "nothing")
+	expect("an emergency", "alice", 0, "run it again", "request", "--for", "30m", "--reason", "INC-8", "--emergency", "--in", ns, "--operation", "delete")
+	if out, err := shared.Kubectl(t, "alice", "", "-n", ns, "delete", "deployment", "web"); err != nil {
+		t.Errorf("what the emergency is for: %s", out)
+	}
+	t.Setenv("KUBECONFIG", "")
+	cmd := exec.CommandContext(t.Context(), shared.Program, "breakglass", "list", "--kubeconfig", "nowhere")
+	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != 2 {
+		t.Errorf("without a cluster: %s, %v, want status 2", out, err)
 	}
 }
