@@ -225,6 +225,15 @@ func TestOrderOfTheContract(t *testing.T) {
 			},
 			want: Decision{Verdict: Permit, Class: RuleBuiltin, Rule: "undeclared.exception", Reason: "git does not set these fields"},
 		},
+		"an undeclared field by a service account with a person's tool": {
+			change: func(c *Change) {
+				c.User = &User{Username: "system:serviceaccount:shop:ci"}
+				f := undeclared(field("metadata.labels.x", "", `"1"`))
+				f.Manager = "kubectl-label"
+				c.Fields = []Field{f}
+			},
+			want: Decision{Verdict: Permit, Class: RuleBuiltin, Rule: "undeclared.exception", Reason: "git does not set these fields"},
+		},
 		"an undeclared field by a person": {
 			change: func(c *Change) { c.Fields = []Field{undeclared(field("metadata.labels.x", "", `"1"`))} },
 			want:   Decision{Verdict: Refuse, Class: RuleDefault},

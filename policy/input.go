@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -157,7 +158,7 @@ func (e *Engine) changes(c *Change, paths []string, secret bool, conv converter)
 		if secret && hidden(f.Path) {
 			value = conv.masked
 		}
-		o := ast.NewObjectWithCapacity(8)
+		o := ast.NewObjectWithCapacity(9)
 		o.Insert(ast.InternedTerm("op"), ast.InternedTerm(string(f.Op)))
 		o.Insert(ast.InternedTerm("path"), ast.StringTerm(paths[i]))
 		segments := make([]*ast.Term, len(f.Path))
@@ -175,15 +176,24 @@ func (e *Engine) changes(c *Change, paths []string, secret bool, conv converter)
 		if f.Manager != "" {
 			o.Insert(ast.InternedTerm("manager"), ast.StringTerm(f.Manager))
 		}
-		// For the built-in policies: whether a person made this very change.
+		// For the built-in policies: whether a person made this very change, and
+		// of a request, whether its trace would be mistaken for a person's.
 		person := c.User.Person()
 		if c.User == nil {
 			person = e.personManager(f.Manager)
 		}
 		o.Insert(ast.InternedTerm("person"), ast.InternedTerm(person))
+		if c.User != nil && e.personManager(cmp.Or(f.Manager, requestManager(c))) {
+			o.Insert(ast.InternedTerm("mistakable"), ast.InternedTerm(true))
+		}
 		out[i] = ast.NewTerm(o)
 	}
 	return ast.ArrayTerm(out...)
+}
+
+// requestManager is the field manager that a request names for itself.
+func requestManager(c *Change) string {
+	return string(c.Options.GetStringBytes("fieldManager"))
 }
 
 // segmentText is a segment of input.changes[i].segments: a field's plain name,

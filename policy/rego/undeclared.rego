@@ -15,11 +15,23 @@ import data.mainstay.lib
 #   could keep an object for good.
 exception contains {
 	"reason": "git does not set these fields",
-	"paths": [change.path | some change in input.changes; may_stand(change)],
+	"paths": [change.path | some change in input.changes; may_stand(change); not change.mistakable],
 	"record": false,
 } if {
 	some change in input.changes
 	may_stand(change)
+	not change.mistakable
+}
+
+# A service account that works with a person's tool, such as a CI job with
+# kubectl, leaves the trace of a person: only a record tells that it was none.
+exception contains {
+	"reason": "git does not set these fields",
+	"paths": [change.path | some change in input.changes; may_stand(change); change.mistakable],
+} if {
+	some change in input.changes
+	may_stand(change)
+	change.mistakable
 }
 
 may_stand(change) if {

@@ -23,6 +23,18 @@ test_components_may if {
 	paths(i) == {"metadata.labels.x"}
 }
 
+test_what_drift_would_take_for_a_persons_is_recorded if {
+	changes := [by_component(label), object.union(by_component(testing.added("metadata.labels.y", "1")), {"mistakable": true})]
+	i := testing.request(object.union(testing.service_account("shop", "ci"), {"changes": changes}))
+	paths(i) == {"metadata.labels.x", "metadata.labels.y"}
+	recorded := {p | some e in undeclared.exception with input as i; not e.record == false; some p in e.paths}
+	recorded == {"metadata.labels.y"}
+}
+
+test_a_mistakable_person_is_a_person if {
+	paths(testing.request({"changes": [object.union(label, {"mistakable": true})]})) == set()
+}
+
 test_nobody_may_touch_declared_fields if {
 	declared := object.union(by_component(label), {"declared": true})
 	paths(testing.request(object.union(setting("Permit"), {"changes": [declared]}))) == set()
