@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fastjson"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -93,13 +94,20 @@ func writers(objects ...*fastjson.Value) (*fieldset.Set, error) {
 
 // created compares a new object with what git declares. What git does not set
 // may be missing: the API server's defaults come with every write, and what
-// another webhook added once need not come again.
+// another webhook added once need not come again. So may the ownership label,
+// which is Mainstay's own business: the loop puts it on.
 func created(req *request, record *ownership.Record) ([]fieldset.Difference, error) {
 	var baseline *fastjson.Value
 	if content := record.Current(); content != nil && len(content.Baseline) > 0 {
 		var err error
 		if baseline, err = fastjson.ParseBytes(content.Baseline); err != nil {
 			return nil, fmt.Errorf("parse baseline: %w", err)
+		}
+	}
+	if labels := baseline.GetObject("metadata", "labels"); labels != nil && !req.object.Exists("metadata", "labels", v1alpha1.SyncLabel) {
+		labels.Del(v1alpha1.SyncLabel)
+		if labels.Len() == 0 {
+			baseline.Get("metadata").Del("labels")
 		}
 	}
 	all := fieldset.Compare(baseline, req.object, structure(record), func() *fieldset.Set {

@@ -410,6 +410,20 @@ func TestHandlerJudgesHeldObjects(t *testing.T) {
 				return a
 			}(), allowed: true,
 		},
+		"the object is created from git's own manifest": {
+			asked: func() asked {
+				a := deployment("CREATE", nil, live(t, set(nil, "metadata", "labels", v1alpha1.SyncLabel)))
+				a.entry = EntryCreated
+				return a
+			}(), allowed: true,
+		},
+		"the object is created with another's ownership label": {
+			asked: func() asked {
+				a := deployment("CREATE", nil, live(t, set("other.123456789abc", "metadata", "labels", v1alpha1.SyncLabel)))
+				a.entry = EntryCreated
+				return a
+			}(), code: 403, judged: true, message: "mainstay.dev/sync",
+		},
 		"the object is created otherwise": {
 			asked: func() asked {
 				a := deployment("CREATE", nil, live(t, image("nginx:1.28")))
