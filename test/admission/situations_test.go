@@ -4,12 +4,24 @@
 package admission
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admission/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/test/world"
+	"github.com/mainstay-gitops/mainstay/webhook"
 )
 
 func TestEverySituation(t *testing.T) {
@@ -33,6 +45,7 @@ const (
 // situations are the rows of the README's table, in its order.
 func situations() []situation {
 	const web = "deployment/web"
+	const alone = "pods of the shop are left alone"
 	const asked = "git: nginx:1.27   asked: nginx:1.28"
 	return []situation{
 		{
@@ -149,6 +162,7 @@ func situations() []situation {
 			tries: []try{
 				{line: "kubectl get deployment web -o yaml | kubectl replace -f -", on: web},
 				{line: "kubectl get deployment web -o yaml | sed -E 's/^(  generation:).*/\\1 77/' | kubectl replace -f -", on: web},
+				{line: "kubectl annotate deployment web kubectl.kubernetes.io/last-applied-configuration=x --overwrite", on: web, live: map[string]string{`metadata.annotations["kubectl.kubernetes.io/last-applied-configuration"]`: "x"}, undo: "kubectl annotate deployment web kubectl.kubernetes.io/last-applied-configuration-"},
 				{line: `kubectl patch deployment web --type=merge -p '{"metadata":{"creationTimestamp":null,"selfLink":"x"},"status":{"replicas":99}}'`, on: web},
 			},
 		},
@@ -156,6 +170,7 @@ func situations() []situation {
 			name: "`managedFields` are wiped or narrowed", want: refused,
 			tries: []try{
 				{line: `kubectl patch deployment web --type=json -p '[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]'`, on: web, says: "managedFields"},
+				{line: `kubectl --as=system:serviceaccount:shop:ci patch deployment web --type=json -p '[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]'`, on: web, says: "managedFields"},
 				{line: `kubectl patch service api --type=json -p '[{"op":"remove","path":"/metadata/managedFields/0"}]'`, on: "service/api", says: "managedFields"},
 				{line: `kubectl patch service api --type=json -p '[{"op":"replace","path":"/metadata/managedFields/0/fieldsV1","value":{"f:spec":{"f:ports":{}}}}]'`, on: "service/api", says: "managedFields"},
 			},
@@ -269,7 +284,20 @@ func situations() []situation {
 			tries: []try{
 				{line: `kubectl patch deployment web --subresource=status --type=merge -p '{"status":{"observedGeneration":9}}'`, on: web},
 				{line: `kubectl patch widget till --subresource=status --type=merge -p '{"status":{"replicas":2}}'`, on: "widget/till"},
+				{line: `kubectl patch widget till --subresource=status --type=merge -p '{"metadata":{"labels":{"mainstay.dev/sync":null}},"status":{"replicas":1}}'`, on: "widget/till"},
+				{line: `kubectl --as=system:serviceaccount:shop:ci patch deployment web --subresource=status --type=merge -p '{"metadata":{"annotations":{"seen":"1"}}}'`, on: web, live: map[string]string{"metadata.annotations.seen": "1"}, undo: "kubectl annotate deployment web seen-"},
 				{line: `kubectl patch gadget bell --type=merge -p '{"status":{"rung":true}}'`, on: "gadget/bell", live: map[string]string{"status.rung": "true", "spec.tone": "high"}},
+			},
+		},
+		{
+			name: "metadata through `status` or `finalize`", want: refused, note: "labels, annotations, finalizers and ownerReferences are judged as in an update",
+			tries: []try{
+				{line: `kubectl patch deployment web --subresource=status --type=merge -p '{"metadata":{"annotations":{"tier":"front"}}}'`, on: web, says: "metadata.annotations.tier"},
+				{line: `kubectl patch deployment web --subresource=status --type=merge -p '{"metadata":{"finalizers":["shop.example/wait"]},"status":{"observedGeneration":9}}'`, on: web, says: "metadata.finalizers"},
+				{line: `kubectl patch deployment web --subresource=status --type=merge -p '{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"12345678-1234-1234-1234-123456789012"}]}}'`, on: web, says: "metadata.ownerReferences"},
+				{line: `kubectl patch service web --subresource=status --type=merge -p '{"metadata":{"labels":{"mainstay.dev/sync":null}}}'`, on: "service/web", says: "mainstay.dev/sync"},
+				{line: `kubectl patch namespace shop --subresource=status --type=merge -p '{"metadata":{"labels":{"team":"other"}}}'`, on: "namespace/shop", says: "metadata.labels.team   git: shop   asked: other"},
+				{line: `kubectl get namespace shop -o json | sed 's/"team": "shop"/"team": "other"/' | kubectl replace --raw /api/v1/namespaces/shop/finalize -f -`, on: "namespace/shop", says: "metadata.labels.team   git: shop   asked: other"},
 			},
 		},
 		{
@@ -355,6 +383,27 @@ func situations() []situation {
 			},
 		},
 		{
+			name: "a dry run of what is permitted", want: permitted, note: "of which nothing is recorded, either",
+			tries: []try{
+				{line: "kubectl annotate deployment web oncall-note=only-asked --dry-run=server", on: web, with: func(t *testing.T, _ *shell, _ string) {
+					log, err := os.ReadFile(shared.State.ControllerLog())
+					world.Must(t, err)
+					if strings.Contains(string(log), "only-asked") {
+						t.Error("the ledger has it")
+					}
+				}},
+			},
+		},
+		{
+			name: "mode `Observe`", want: permitted, note: "and recorded; Mainstay itself writes nothing",
+			tries: []try{
+				{line: "kubectl create configmap observe --from-literal=a=1", on: "configmap/observe", live: map[string]string{"data.a": "1", "metadata.labels": ""}},
+				{line: `kubectl patch configmap observe --type=merge -p '{"data":{"a":"2"}}'`, on: "configmap/observe", live: map[string]string{"data.a": "2", "metadata.labels": ""}},
+				{line: "kubectl delete configmap observe", on: "configmap/observe", live: map[string]string{"data.a": "", "metadata.labels": ""}},
+			},
+			check: wouldBeRefused("observe"),
+		},
+		{
 			name: "mode `Warn`", want: warned,
 			tries: []try{
 				{line: `kubectl patch configmap warn --type=merge -p '{"data":{"a":"2"}}'`, on: "configmap/warn", says: `would be refused: data.a`, live: map[string]string{"data.a": "2"}},
@@ -367,6 +416,26 @@ func situations() []situation {
 				{line: `kubectl patch configmap audit --type=merge -p '{"data":{"a":"2"}}'`, on: "configmap/audit", live: map[string]string{"data.a": "2"}},
 			},
 			check: wouldBeRefused("audit"),
+		},
+		{
+			name: "an object with the annotation `mainstay.dev/mode: Audit` in git", want: permitted, note: "and recorded, though its GitSync enforces",
+			tries: []try{
+				{line: `kubectl patch configmap relaxed --type=merge -p '{"data":{"a":"2"}}'`, on: "configmap/relaxed", live: map[string]string{"data.a": "2"}},
+			},
+			check: wouldBeRefused("relaxed"),
+		},
+		{
+			name: "a service account changes declared and other fields where a GitSync says `controllers: Correct`", want: corrected, note: "git's values stay, the rest goes through",
+			tries: []try{
+				{line: `kubectl --as=system:serviceaccount:shop:ci patch deployment correct --type=merge -p '{"metadata":{"annotations":{"build":"17"}},"spec":{"replicas":9}}'`, on: "deployment/correct", live: map[string]string{"metadata.annotations.build": "17", replicas: "2"}},
+				{line: "kubectl --as=system:serviceaccount:shop:ci set image deployment/correct correct=nginx:1.28", on: "deployment/correct", live: map[string]string{"spec.template.spec.containers[name=correct].image": "nginx:1.27"}},
+			},
+		},
+		{
+			name: "a person does", want: refused,
+			tries: []try{
+				{line: "kubectl set image deployment/correct correct=nginx:1.28", on: "deployment/correct", says: asked},
+			},
 		},
 		{
 			name: "a kind that no webhook sees", want: reverted, note: "the six kinds of admissionregistration.k8s.io",
@@ -387,8 +456,55 @@ func situations() []situation {
 			},
 		},
 		{
+			name: "the same where a policy denies it, in a pod of a declared workload", want: refused,
+			before: []string{"kubectl apply -f test/admission/testdata/no-exec.yaml"},
+			tries: []try{
+				{line: "kubectl exec deployment/web -- sh", says: alone, soon: true},
+				{line: "kubectl attach deployment/web", says: alone},
+				{line: "pod=" + aPod + "; kubectl get --raw /api/v1/namespaces/shop/${pod/pod/pods}/portforward", says: alone},
+				{line: "kubectl debug " + aPod + " --image=busybox", says: alone},
+				{line: "kubectl patch " + aPod + ` --subresource=resize -p '{"spec":{"containers":[{"name":"web","resources":{"requests":{"cpu":"60m"}}}]}}'`, says: alone},
+				{line: "pod=" + aPod + `; echo '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"'${pod#pod/}'"}}' | kubectl create --raw /api/v1/namespaces/shop/${pod/pod/pods}/eviction -f -`, says: alone},
+			},
+		},
+		{
+			name: "and in a pod that is none of git's", want: permitted,
+			before: []string{"kubectl run free --image=nginx:1.27"},
+			tries: []try{
+				{line: "kubectl exec free -- sh", beyond: "does not have a host assigned"},
+				{line: "kubectl debug free --image=busybox", says: "debug"},
+				{line: `echo '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"free"}}' | kubectl create --raw /api/v1/namespaces/shop/pods/free/eviction -f -`, says: `"Success"`},
+			},
+			after: []string{"kubectl delete -f test/admission/testdata/no-exec.yaml"},
+		},
+		{
+			name: "a replica that does not know the object yet, but its label", want: refused, note: "409, try again: what is unknown to a replica that lags behind is not undeclared",
+			tries: []try{
+				{line: "a review of `web` sent to a webhook that has not loaded the inventory", do: lagging, says: "catching up"},
+			},
+		},
+		{
+			name: "a GitSync is suspended by whoever has the verb, and an object of its is changed", want: warned, note: "and recorded; at the end git's values come back",
+			before: []string{`kubectl -n mainstay-system annotate gitsync reject mainstay.dev/suspend="1h INC-4711"`},
+			tries: []try{
+				{line: `kubectl patch configmap reject --type=merge -p '{"data":{"a":"2"}}'`, on: "configmap/reject", says: "is suspended until", live: map[string]string{"data.a": "2"}},
+			},
+			after: []string{"kubectl -n mainstay-system annotate gitsync reject mainstay.dev/suspend-"},
+		},
+		{
+			name: "a GitSync is suspended without the verb, or made without an account outside of Mainstay's namespace; a BreakGlass is asked for in another's name", want: refused,
+			tries: []try{
+				{line: `kubectl --as=dora -n mainstay-system annotate gitsync shop mainstay.dev/suspend="1h because"`, on: "gitsync/mainstay-system/shop", says: "suspend"},
+				{line: `sed -e s/mainstay-system/shop/ -e "s|REPO|$MAINSTAY_REPO|" test/admission/testdata/gitsyncs.yaml | kubectl create -f -`, says: "spec.serviceAccountName is required"},
+				{line: "kubectl create -f test/admission/testdata/breakglass.yaml", says: "spec.requestedBy"},
+			},
+		},
+		{
 			name: "Mainstay's own records", want: refused, note: "in its own namespace, too",
 			tries: []try{
+				{line: `kubectl -n mainstay-system patch gitsync shop --subresource=status --type=merge -p '{"status":{"lastAppliedRevision":"main@sha1:0"}}'`, on: "gitsync/mainstay-system/shop", says: "only Mainstay itself writes its status"},
+				{line: "kubectl -n mainstay-system create token mainstay", says: "a token of Mainstay's account"},
+				{line: "kubectl -n mainstay-system label secret mainstay-key a=b", on: "secret/mainstay-system/mainstay-key", says: "only Mainstay itself writes it"},
 				{line: "kubectl -n mainstay-system delete inventory shop", on: "inventory/mainstay-system/shop", says: "only Mainstay itself writes it"},
 				{line: "kubectl -n mainstay-system delete secret mainstay-key", on: "secret/mainstay-system/mainstay-key", says: "only Mainstay itself writes it"},
 				{line: "kubectl -n mainstay-system delete secret --field-selector type=mainstay.dev/inventory", says: "only Mainstay itself writes it"},
@@ -415,6 +531,50 @@ func unrecorded(t *testing.T, s *shell, out string) {
 	if strings.Contains(events, found[1]) || strings.Contains(string(log), found[1]) {
 		t.Errorf("decision %s is recorded", found[1])
 	}
+}
+
+// lagging sends a review of an update to a webhook whose index knows the GitSync
+// and none of its objects.
+func lagging(t *testing.T, s *shell) (string, error) {
+	index := ownership.NewIndex()
+	head := &ownership.Sync{Namespace: "mainstay-system", Name: "shop", Mode: v1alpha1.ModeEnforce, Generation: 1}
+	world.Must(t, index.Replace(head, nil))
+	nobody := new(unasked)
+	handler, err := webhook.New(webhook.Options{
+		Index: index, Judge: nobody, Recorder: nobody, Permits: nobody,
+		Namespace: "mainstay-system", SyncAccount: "system:serviceaccount:mainstay-system:mainstay",
+	})
+	world.Must(t, err)
+	live, err := s.run(t, "kubectl get deployment web -o json")
+	world.Must(t, err)
+	review := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","operation":"UPDATE",
+		"kind":{"group":"apps","version":"v1","kind":"Deployment"},"resource":{"group":"apps","version":"v1","resource":"deployments"},
+		"namespace":"shop","name":"web","userInfo":{"username":"alice"},"oldObject":%s,"object":%s}}`,
+		live, strings.ReplaceAll(live, "nginx:1.27", "nginx:1.28"))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, webhook.Path(webhook.EntryHeld)+"?timeout=3s", strings.NewReader(review))
+	request.Header.Set("Content-Type", "application/json")
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, request)
+	var answer admissionv1.AdmissionReview
+	world.Must(t, json.Unmarshal(response.Body.Bytes(), &answer))
+	if answer.Response.Allowed {
+		return "", nil
+	}
+	return answer.Response.Result.Message, &apierrors.StatusError{ErrStatus: *answer.Response.Result}
+}
+
+// unasked stands for what a webhook must not ask about an object that it does
+// not know.
+type unasked struct{}
+
+func (*unasked) Decide(context.Context, *policy.Change) policy.Decision {
+	panic("asked to judge")
+}
+
+func (*unasked) Record(*policy.Change, policy.Decision) { panic("asked to record") }
+
+func (*unasked) Keep(context.Context, *policy.Change, policy.Decision) error {
+	panic("asked to keep a permit")
 }
 
 // wouldBeRefused awaits the Event that says so of an object.
