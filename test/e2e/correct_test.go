@@ -135,7 +135,6 @@ func TestAControllersWritesAreCorrected(t *testing.T) {
 		}
 	}
 	for name, write := range map[string][]string{
-		"a finalizer":     {"patch", "deployment", "web", "--type=merge", "-p", `{"metadata":{"finalizers":["example.org/x"]}}`},
 		"an owner":        {"patch", "deployment", "web", "--type=merge", "-p", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"12345678-1234-1234-1234-123456789012"}]}}`},
 		"no label":        {"label", "deployment", "web", "mainstay.dev/sync-"},
 		"no containers":   {"patch", "deployment", "web", "--type=json", "-p", `[{"op":"replace","path":"/spec/template/spec/containers","value":[{"name":"side","image":"x"}]}]`},
@@ -146,7 +145,7 @@ func TestAControllersWritesAreCorrected(t *testing.T) {
 		}
 	}
 	after = web(t, ns)
-	if len(after.Finalizers) > 0 || len(after.OwnerReferences) > 0 || after.Labels[v1alpha1.SyncLabel] == "" || *after.Spec.Replicas != 2 {
+	if len(after.OwnerReferences) > 0 || after.Labels[v1alpha1.SyncLabel] == "" || *after.Spec.Replicas != 2 {
 		t.Errorf("the object is %+v", after.ObjectMeta)
 	}
 	if c := after.Spec.Template.Spec.Containers; len(c) != 2 || c[0].Name == c[1].Name || after.Spec.Template.Labels["more"] != "yes" {
