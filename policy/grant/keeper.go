@@ -152,13 +152,15 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	return reconcile.Result{RequeueAfter: again}, nil
 }
 
-// describe fills in the status, and returns when to look again.
+// describe fills in the status, and returns when to look again. It speaks of the
+// BreakGlass as it was read, of which the Store may know another state.
 func (k *Keeper) describe(bg *v1alpha1.BreakGlass) time.Duration {
 	now := k.o.Clock()
 	status := &bg.Status
 	r, ok := k.o.Store.Known(bg.UID)
 	if ok {
 		status.Scope, status.Subjects = r.Scope.DeepCopy(), r.Subjects
+		status.StartsAt, status.ExpiresAt = nil, nil
 		if r.StartsAt != nil && bg.Spec.ApprovedBy == r.Approver {
 			start, end := metav1.NewTime(*r.StartsAt).Rfc3339Copy(), metav1.NewTime(*r.ExpiresAt).Rfc3339Copy()
 			status.StartsAt, status.ExpiresAt = &start, &end
@@ -167,7 +169,7 @@ func (k *Keeper) describe(bg *v1alpha1.BreakGlass) time.Duration {
 	switch {
 	case bg.Spec.Revoked:
 		status.Phase = v1alpha1.PhaseRevoked
-	case k.o.Store.IsActive(bg.UID):
+	case ok && r.live(now) && r.standsFor(bg):
 		status.Phase = v1alpha1.PhaseActive
 		return max(r.ExpiresAt.Sub(now), time.Millisecond)
 	case status.ExpiresAt != nil && !now.Before(status.ExpiresAt.Time):

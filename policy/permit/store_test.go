@@ -252,3 +252,31 @@ func TestKeepWritesWhatHasToBeRemembered(t *testing.T) {
 		t.Error("a permit without an object's uid was written")
 	}
 }
+
+func TestADeletionIsPermittedForOneIdentity(t *testing.T) {
+	f := newFixture(t)
+	until := now.Add(time.Hour)
+	change := &policy.Change{
+		Operation: policy.Delete, Time: now, OldObject: fastjson.MustParse(`{"metadata":{"uid":"u-1"}}`),
+		Record: &ownership.Record{Entry: &ownership.Entry{ID: f.permit(nil).ID}},
+	}
+	decision := policy.Decision{Permits: []policy.Permitted{{Rule: "grant.mainstay-system/hotfix", Until: &until, Recorded: true}}}
+	if err := f.Keep(t.Context(), change, decision); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := f.FindDeletion(change.ID()); !ok || p.Rule != "grant.mainstay-system/hotfix" {
+		t.Errorf("FindDeletion = %+v, %t", p, ok)
+	}
+	other := change.ID()
+	other.Name = "api"
+	if _, ok := f.FindDeletion(other); ok {
+		t.Error("it permits that another object is gone")
+	}
+	if len(f.ForObject("u-1")) > 0 {
+		t.Error("it permits something of the object itself")
+	}
+	f.clock = until
+	if _, ok := f.FindDeletion(change.ID()); ok {
+		t.Error("it permits after its end")
+	}
+}
