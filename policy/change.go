@@ -197,13 +197,39 @@ func Declares(record *ownership.Record, path fieldset.Path) bool {
 		case "ownerReferences", "finalizers":
 			return true
 		case "labels", "annotations":
-			if len(path) >= 3 && strings.HasPrefix(path[2].Field, "mainstay.dev/") {
+			if len(path) >= 3 && strings.HasPrefix(path[2].Field, prefix) {
 				return true
 			}
 		}
 	}
 	return record.AppliedSet.Touches(path) || record.AttemptedSet.Touches(path)
 }
+
+// ours tells whether a field is a label or an annotation of Mainstay's own, or
+// a whole map of them with one in it. They tie an object to its GitSync, so no
+// exception covers them, however wide it is.
+func ours(f Field) bool {
+	if len(f.Path) < 2 || f.Path[0].Field != "metadata" || f.Path[1].Field != "labels" && f.Path[1].Field != "annotations" {
+		return false
+	}
+	if len(f.Path) > 2 {
+		return strings.HasPrefix(f.Path[2].Field, prefix)
+	}
+	for _, v := range []*fastjson.Value{f.From, f.To, f.Git} {
+		if v == nil || v.Type() != fastjson.TypeObject {
+			continue
+		}
+		found := false
+		v.GetObject().Visit(func(key []byte, _ *fastjson.Value) { found = found || strings.HasPrefix(string(key), prefix) })
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// prefix of Mainstay's own labels and annotations.
+const prefix = "mainstay.dev/"
 
 // baselines keeps the memory of parsers between requests, nothing else.
 var baselines fastjson.ParserPool

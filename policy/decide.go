@@ -182,7 +182,10 @@ func (j *judgement) cover(found []*answer) Decision {
 	}
 	d := Decision{Verdict: Permit}
 	for i, f := range j.change.Fields {
-		at := slices.IndexFunc(found, func(a *answer) bool { return a.covers(f.Path, j.paths[i]) })
+		at := -1
+		if !ours(f) {
+			at = slices.IndexFunc(found, func(a *answer) bool { return a.covers(f.Path, j.paths[i]) })
+		}
 		if at < 0 {
 			d.Uncovered = append(d.Uncovered, f)
 			continue

@@ -178,6 +178,21 @@ func TestOrderOfTheContract(t *testing.T) {
 			change: func(c *Change) { c.Fields = append(c.Fields, field("spec.replicas", "1", "2")) },
 			want:   Decision{Verdict: Refuse, Class: RuleDefault},
 		},
+		"no exception covers Mainstay's own label": {
+			rego:   `exception contains {"reason": "a", "paths": ["**", "metadata.labels[\"mainstay.dev/sync\"]"]}`,
+			change: func(c *Change) { c.Fields = []Field{field(`metadata.labels["mainstay.dev/sync"]`, `"shop.1"`, `"shop.2"`)} },
+			want:   Decision{Verdict: Refuse, Class: RuleDefault},
+		},
+		"nor its annotations, where all of them go": {
+			rego:   `exception contains {"reason": "a", "paths": ["**"]}`,
+			change: func(c *Change) { c.Fields = []Field{field("metadata.annotations", `{"mainstay.dev/mode":"Warn","a":"b"}`, `{}`)} },
+			want:   Decision{Verdict: Refuse, Class: RuleDefault},
+		},
+		"others' annotations it covers": {
+			rego:   `exception contains {"reason": "a", "paths": ["**"]}`,
+			change: func(c *Change) { c.Fields = []Field{field("metadata.annotations", `{"a":"b"}`, `{}`)} },
+			want:   Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "a"},
+		},
 		"until ends the permission": {
 			rego: `exception contains {"reason": "r", "paths": ["**"], "until": "2026-11-23T14:00:00Z"}`,
 			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until},
