@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/valyala/fastjson"
 	"k8s.io/apimachinery/pkg/types"
@@ -73,8 +74,34 @@ func (a *Answer) Baseline(previous []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	a.withoutMadeUp(object)
 	strip(object)
 	return fieldset.Canonical(nil, object), nil
+}
+
+// withoutMadeUp removes Mainstay's labels and annotations that git does not set:
+// they were there before, and must not become git's by being taken over.
+func (a *Answer) withoutMadeUp(object *fastjson.Value) {
+	for _, key := range []string{"labels", "annotations"} {
+		values := object.GetObject("metadata", key)
+		if values == nil {
+			continue
+		}
+		var others []string
+		values.Visit(func(raw []byte, _ *fastjson.Value) {
+			name := string(raw)
+			path := fieldset.Path{{Field: "metadata"}, {Field: key}, {Field: name}}
+			if strings.HasPrefix(name, v1alpha1.GroupVersion.Group+"/") && !a.mine.Touches(path) {
+				others = append(others, name)
+			}
+		})
+		for _, name := range others {
+			values.Del(name)
+		}
+		if values.Len() == 0 {
+			object.Get("metadata").Del(key)
+		}
+	}
 }
 
 func (a *Answer) withoutOthers(object *fastjson.Value, previous []byte) error {

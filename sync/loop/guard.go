@@ -158,7 +158,11 @@ func (g *guard) work(ctx context.Context, id ownership.ID) {
 // look again without an event; zero: not before the next one.
 func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (time.Duration, error) {
 	record, ok := g.l.Index.Lookup(id)
-	if !ok || record.Applied == nil || record.Pruning || record.Sync.Mode == v1alpha1.ModeObserve {
+	if !ok {
+		g.forget(id)
+		return 0, g.release(ctx, id, s.raw)
+	}
+	if record.Applied == nil || record.Pruning || record.Sync.Mode == v1alpha1.ModeObserve {
 		g.forget(id)
 		return 0, nil
 	}

@@ -91,11 +91,13 @@ func admission() []scenario {
 		},
 		{
 			id: "A7", when: "a person creates a Namespace with tool metadata that fits it, which git does not declare", theirs: "denied",
-			ours: "allowed, and the label proves nothing",
+			ours: "allowed, and the label is taken off",
 			why:  "the inventory says what git declares, not a label: the object is neither held nor pruned",
 			try: func(t *testing.T) {
 				allowed(t, "apply -f -", labelled("a7", label("", "Namespace", "", "a7")))
-				stays(t, "namespace a7", ".metadata.name", "a7")
+				becomes(t, "namespace a7", `.metadata.labels.mainstay\.dev/sync`, "absent")
+				allowed(t, "annotate namespace a7 note=x")
+				stays(t, "namespace a7", annotation("note"), "x")
 				allowed(t, "delete namespace a7 --wait=false")
 			},
 		},

@@ -141,7 +141,7 @@ func decisions() []scenario {
 			id: "V14", when: "a person changes an inventory that is not the tool's", theirs: "allowed",
 			ours: "denied", why: "the kind is Mainstay's alone; other tools' inventories are other kinds and are not looked at",
 			try: func(t *testing.T) {
-				denied(t, "create -f -", "apiVersion: mainstay.dev/v1alpha1\nkind: Inventory\nmetadata: {name: mine, namespace: v}\ndata: {generation: 1, head: \"{}\", seal: x}\n")
+				denied(t, "create -f -", "apiVersion: mainstay.dev/v1alpha1\nkind: Inventory\nmetadata: {name: mine, namespace: v}\ndata: {generation: 1, objects: 0, head: \"{}\", seal: x}\n")
 			},
 		},
 	}
