@@ -38,6 +38,9 @@ type guard struct {
 	kind map[schema.GroupVersionResource]string
 	// pending is the newest state of objects that wait to be compared.
 	pending map[ownership.ID]seen
+	// waiting is the newest state of objects that were never applied, or not
+	// yet: they are compared once they are.
+	waiting map[ownership.ID]seen
 	// state of objects that differ from git.
 	state map[ownership.ID]difference
 	// agreed is the content with which a live object was found equal: a later
@@ -62,9 +65,34 @@ func newGuard(l *Loop) *guard {
 			workqueue.NewTypedItemExponentialFailureRateLimiter[ownership.ID](5*time.Millisecond, 30*time.Second)),
 		kind:     map[schema.GroupVersionResource]string{},
 		pending:  map[ownership.ID]seen{},
+		waiting:  map[ownership.ID]seen{},
 		state:    map[ownership.ID]difference{},
 		agreed:   map[ownership.ID]*ownership.Content{},
 		reverted: map[types.NamespacedName]*audit.Hours{},
+	}
+}
+
+// wait keeps an event until the object is applied.
+func (g *guard) wait(id ownership.ID, s seen) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting[id] = s
+}
+
+// resume compares what was waiting for what is declared to change.
+func (g *guard) resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, s := range g.waiting {
+		record, ok := g.l.Index.Lookup(id)
+		if ok && record.Applied == nil {
+			continue
+		}
+		delete(g.waiting, id)
+		if _, newer := g.pending[id]; ok && !newer {
+			g.pending[id] = s
+			g.queue.Add(id)
+		}
 	}
 }
 
@@ -161,6 +189,12 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if !ok {
 		g.forget(id)
 		return 0, g.release(ctx, id, s.raw)
+	}
+	if record.Applied == nil && fresh && s.raw != nil {
+		g.wait(id, s)
+		if now, ok := g.l.Index.Lookup(id); ok && now.Applied != nil {
+			g.resume() // it was applied in between
+		}
 	}
 	if record.Applied == nil || record.Pruning || record.Sync.Mode == v1alpha1.ModeObserve {
 		g.forget(id)

@@ -246,6 +246,7 @@ func (l *Loop) Start(ctx context.Context) error {
 			<-done
 			return nil
 		case <-changed:
+			l.guard.resume()
 		case <-policies:
 			l.guard.again()
 		case <-suspended:
