@@ -6,6 +6,7 @@ package fieldset
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/valyala/fastjson"
@@ -47,13 +48,16 @@ type Difference struct {
 // bookkeeping in metadata (managedFields, resourceVersion, generation, uid and
 // timestamps), and the annotation of client-side apply.
 func Compare(from, to *fastjson.Value, structure *Set, more func() *Set) []Difference {
-	c := comparer{more: more, pairs: make([]pair, 0, 64)}
+	c := newComparer()
+	c.more = more
 	var root *node
 	if structure != nil {
 		root = &structure.root
 	}
 	c.objects(from, to, root, 0)
-	return c.out
+	out := c.out
+	c.release()
+	return out
 }
 
 type comparer struct {
@@ -64,9 +68,39 @@ type comparer struct {
 	// pairs is a stack of the keys and values of the objects being compared,
 	// so that comparing allocates once, not once for each object.
 	pairs []pair
+	// visit puts a member on that stack.
+	visit func(key []byte, value *fastjson.Value)
 	// text is where numbers are written to be compared.
 	text []byte
 	out  []Difference
+}
+
+// comparers keeps the memory of comparers, nothing else.
+var comparers sync.Pool
+
+// maxKept is the largest stack that is kept.
+const maxKept = 4096
+
+func newComparer() *comparer {
+	if c, ok := comparers.Get().(*comparer); ok {
+		return c
+	}
+	c := &comparer{pairs: make([]pair, 0, 256)}
+	c.visit = func(key []byte, value *fastjson.Value) {
+		// The key lives as long as the document does.
+		c.pairs = append(c.pairs, pair{unsafe.String(unsafe.SliceData(key), len(key)), value})
+	}
+	return c
+}
+
+func (c *comparer) release() {
+	if cap(c.pairs) > maxKept {
+		return
+	}
+	clear(c.pairs[:cap(c.pairs)]) // lets go of the documents
+	c.more, c.extra, c.asked, c.out = nil, nil, false, nil
+	c.pairs, c.path, c.text = c.pairs[:0], c.path[:0], c.text[:0]
+	comparers.Put(c)
 }
 
 type pair struct {
@@ -78,10 +112,7 @@ func (c *comparer) push(v *fastjson.Value) (start, end int) {
 	start = len(c.pairs)
 	if v != nil {
 		if o := v.GetObject(); o != nil {
-			o.Visit(func(key []byte, value *fastjson.Value) {
-				// The key lives as long as the document does.
-				c.pairs = append(c.pairs, pair{unsafe.String(unsafe.SliceData(key), len(key)), value})
-			})
+			o.Visit(c.visit)
 		}
 	}
 	return start, len(c.pairs)
@@ -367,8 +398,13 @@ func is(v *fastjson.Value, t fastjson.Type) bool {
 // Equal tells whether two JSON values are the same, whatever the order of keys.
 // Either may be nil, which equals only nil.
 func Equal(a, b *fastjson.Value) bool {
-	var c comparer
-	return c.equal(a, b)
+	if a == nil || b == nil || a.Type() != b.Type() {
+		return a == nil && b == nil
+	}
+	c := newComparer()
+	same := c.equal(a, b)
+	c.release()
+	return same
 }
 
 func (c *comparer) equal(a, b *fastjson.Value) bool {
