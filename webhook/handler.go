@@ -302,7 +302,7 @@ func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) 
 	var decision policy.Decision
 	panicked := false
 	done := make(chan struct{})
-	go func() {
+	h.judges.run(func() {
 		defer close(done)
 		defer func() {
 			if p := recover(); p != nil {
@@ -311,7 +311,7 @@ func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) 
 			}
 		}()
 		decision = h.options.Judge.Decide(ctx, change)
-	}()
+	})
 	select {
 	case <-done:
 	case <-ctx.Done():

@@ -112,6 +112,7 @@ type Handler struct {
 	options Options
 	metrics *metrics
 	flight  *flight
+	judges  judges
 }
 
 // New returns a Handler.
@@ -140,7 +141,7 @@ func New(options Options) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Handler{options: options, metrics: m, flight: newFlight(options.InFlight)}, nil
+	return &Handler{options: options, metrics: m, flight: newFlight(options.InFlight), judges: make(judges)}, nil
 }
 
 // Path is where the API server finds an entry.

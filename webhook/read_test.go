@@ -80,6 +80,7 @@ func (s silent) Read([]byte) (int, error) {
 
 func TestTooManyReviewsAreShed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(2 * judgeIdle) // until the judges are gone
 		body := deployment("UPDATE", live(t), live(t, image("nginx:1.28"))).body(t)
 		f := newFixture(t, index(t, v1alpha1.ModeEnforce), func(o *Options) { o.InFlight = int64(len(body)) })
 		slow := silent{make(chan struct{})}
@@ -116,6 +117,7 @@ func TestTooManyReviewsAreShed(t *testing.T) {
 // its text.
 func TestManySmallValuesTakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(2 * judgeIdle) // until the judges are gone
 		many := strings.Repeat("0,", 1<<17) + "0"
 		numbers := func(object map[string]any) { object["data"] = "HERE" }
 		body := strings.ReplaceAll(deployment("UPDATE", live(t, numbers), live(t, numbers)).body(t), `"HERE"`, "["+many+"]")
