@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
@@ -70,9 +71,11 @@ type judgement struct {
 	change  *Change
 	now     time.Time
 	paths   []string
-	sources []*source
+	sources []asked
 	input   ast.Value
-	errors  []string
+	// reads is what all rules read together.
+	reads  *reads
+	errors []string
 }
 
 func (e *Engine) newJudgement(c *Change) *judgement {
@@ -82,13 +85,21 @@ func (e *Engine) newJudgement(c *Change) *judgement {
 		with := *c
 		with.Time = j.now
 		c = &with
+		j.change = c
 	}
 	for i, f := range c.Fields {
 		j.paths[i] = f.Path.String()
 	}
-	var want *reads
-	j.sources, want = e.sources.Load().inScope(c)
-	j.input = e.input(c, j.paths, want)
+	now := e.sources.Load()
+	var positions []int
+	j.sources, positions, j.reads = now.inScope(c)
+	if e.asksAll {
+		j.input = e.input(c, j.paths, j.reads)
+		return j
+	}
+	input := e.earlyInput(c, j.reads)
+	e.lateInput(input, c, j.paths, now.narrow(j.sources, positions, input))
+	j.input = input
 	return j
 }
 
@@ -107,13 +118,13 @@ func (s *source) speaksOf(c *Change) bool {
 func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 	var found []*answer
 	for _, s := range j.sources {
-		if s.denials == nil || !s.speaksOfUse(j.change) {
+		if s.source.denials == nil || !s.speaksOfUse(j.change) {
 			continue
 		}
 		var terms []*ast.Term
-		err := j.engine.unlisted(s)
-		if err == nil {
-			terms, err = j.ask(ctx, s.denials, j.engine.options.Deadline)
+		err := j.engine.unlisted(s.source)
+		if err == nil && s.denials {
+			terms, err = j.ask(ctx, s.source.denials, j.input, j.engine.options.Deadline)
 		}
 		var answers []*answer
 		if err == nil {
@@ -149,7 +160,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 func (j *judgement) except(ctx context.Context) Decision {
 	var found []*answer
 	for _, s := range j.sources {
-		if s.exceptions == nil {
+		if s.source.exceptions == nil {
 			continue
 		}
 		for _, a := range j.exceptionsOf(ctx, s) {
@@ -240,28 +251,32 @@ func (d *Decision) add(a *answer) {
 
 // exceptionsOf asks one source. Where anything fails, its packages are asked
 // one by one, so that a failing one yields nothing and the others count.
-func (j *judgement) exceptionsOf(ctx context.Context, s *source) []*answer {
+func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 	// The built-in exceptions only permit by what is there, never by what is not.
-	if err := j.engine.unlisted(s); err != nil && !s.builtin() {
+	if err := j.engine.unlisted(s.source); err != nil && !s.builtin() {
 		j.errors = append(j.errors, fmt.Sprintf("%s: %v", s.Key, err))
 		return nil
 	}
-	terms, err := j.ask(ctx, s.exceptions, j.engine.options.Deadline)
+	if !s.exceptions {
+		return nil
+	}
+	terms, err := j.ask(ctx, s.source.exceptions, j.input, j.engine.options.Deadline)
 	if err == nil {
-		return j.valid(s, terms)
+		return j.valid(s.source, terms)
 	}
 	if len(s.packages) == 1 {
 		j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", s.packages[0].name, err))
 		return nil
 	}
 	var out []*answer
+	whole := j.engine.input(j.change, j.paths, j.reads)
 	end := time.Now().Add(j.engine.options.Deadline)
 	for _, p := range s.packages {
 		limit := min(j.engine.options.Deadline/4, time.Until(end))
 		query, err := p.prepare()
 		var terms []*ast.Term
 		if err == nil {
-			terms, err = j.ask(ctx, &query, limit)
+			terms, err = j.ask(ctx, &query, whole, limit)
 		}
 		if err != nil {
 			j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", p.name, err))
@@ -270,7 +285,7 @@ func (j *judgement) exceptionsOf(ctx context.Context, s *source) []*answer {
 		for i, t := range terms {
 			terms[i] = ast.ArrayTerm(ast.StringTerm(p.name+"."+kindException), ast.InternedTerm(""), ast.InternedTerm(0), t)
 		}
-		out = append(out, j.valid(s, terms)...)
+		out = append(out, j.valid(s.source, terms)...)
 	}
 	return out
 }
@@ -292,7 +307,7 @@ func (j *judgement) valid(s *source, terms []*ast.Term) []*answer {
 
 // ask evaluates one prepared query to the elements of the set it names. Any
 // error of a built-in function is an error.
-func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, limit time.Duration) ([]*ast.Term, error) {
+func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, input ast.Value, limit time.Duration) ([]*ast.Term, error) {
 	if limit <= 0 {
 		return nil, fmt.Errorf("there was no time left to ask")
 	}
@@ -302,9 +317,10 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, limi
 	defer context.AfterFunc(ctx, cancel.Cancel)()
 	var builtinErrors []topdown.Error
 	options := []rego.EvalOption{
-		rego.EvalParsedInput(j.input),
+		rego.EvalParsedInput(input),
 		rego.EvalTransaction(readTransaction{}),
 		rego.EvalTime(j.now),
+		rego.EvalMetrics(metrics.NoOp()),
 		rego.EvalExternalCancel(cancel),
 		rego.EvalBuiltinErrorList(&builtinErrors),
 	}

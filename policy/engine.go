@@ -55,6 +55,8 @@ type Engine struct {
 	cluster *cluster
 	// evalOptions are for tests that compare ways of evaluating.
 	evalOptions []rego.EvalOption
+	// asksAll is for the same: every rule is asked, with the whole input.
+	asksAll bool
 	// sources is what Decide reads.
 	sources atomic.Pointer[snapshot]
 
@@ -72,27 +74,31 @@ type snapshot struct {
 	// reads caches what the sources in one scope read together, by their
 	// positions.
 	reads sync.Map
+	// unions caches what the rules that can match together read.
+	unions unions
 }
 
-// inScope returns the sources that speak of a change, and what they read.
-func (s *snapshot) inScope(c *Change) ([]*source, *reads) {
-	sources := make([]*source, 0, len(s.list))
-	positions := make([]byte, 0, 64)
+// inScope returns the sources that speak of a change with their positions, and
+// what they read.
+func (s *snapshot) inScope(c *Change) ([]asked, []int, *reads) {
+	sources, positions := make([]asked, 0, len(s.list)), make([]int, 0, len(s.list))
+	key := make([]byte, 0, 64)
 	for i, source := range s.list {
 		if source.speaksOf(c) {
-			sources = append(sources, source)
-			positions = binary.AppendUvarint(positions, uint64(i))
+			sources = append(sources, asked{source, source.denials != nil, source.exceptions != nil})
+			positions = append(positions, i)
+			key = binary.AppendUvarint(key, uint64(i))
 		}
 	}
-	if known, ok := s.reads.Load(string(positions)); ok {
-		return sources, known.(*reads)
+	if known, ok := s.reads.Load(string(key)); ok {
+		return sources, positions, known.(*reads)
 	}
 	all := &reads{}
 	for _, source := range sources {
 		all.union(&source.input)
 	}
-	s.reads.Store(string(positions), all)
-	return sources, all
+	s.reads.Store(string(key), all)
+	return sources, positions, all
 }
 
 // Source is a set of policies that is compiled, tested and swapped as one.

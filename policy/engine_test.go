@@ -1001,11 +1001,37 @@ deny contains {"reason": "frozen"} if {
 	input.changes[_].to == 99
 }
 
-deny contains {"reason": "never"} if not input.userInfo.username in {"alice", "bo", "system:serviceaccount:a:b"}`}},
+deny contains {"reason": "never"} if not input.userInfo.username in {"alice", "bo", "system:serviceaccount:a:b"}
+
+deny contains {"reason": "by a helper"} if {
+	input.namespace == "payments"
+	input.operation == "UPDATE"
+	input.userInfo.username == "bo"
+	foreign
+}
+
+foreign if {
+	some container in input.object.spec.template.spec.containers
+	not startswith(container.image, "registry.example.org/")
+}
+
+deny contains {"reason": "no owner"} if {
+	input.namespace == "shop"
+	input.origin == "drift"
+	not input.oldObject.metadata.labels.owner
+	input.changes[_].to == 99
+}
+
+exception contains {"reason": "as if by somebody else", "paths": ["spec.y"]} if {
+	input.namespace == "shop"
+	changed_by_ops with input.object as {"metadata": {"labels": {"team": "ops"}}}
+}
+
+changed_by_ops if input.object.metadata.labels.team == "ops"`}},
 		{Key: "b", Exceptions: []v1alpha1.Exception{{Reason: "x", Kinds: []string{"Deployment"}, Names: []string{"w*"}, Paths: []string{"spec.x"}}}},
 	}
 	fast, plain := newEngine(t, sources...), newEngine(t, sources...)
-	plain.evalOptions = []rego.EvalOption{rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false)}
+	plain.evalOptions, plain.asksAll = []rego.EvalOption{rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false)}, true
 	paths := []string{"spec.template.spec.containers[name=web].image", "spec.replicas", "metadata.labels.a", "spec.paused", "spec.x", "spec.y"}
 	verdicts := map[Verdict]int{}
 	for _, user := range []string{"alice", "bo", "eve", "system:serviceaccount:a:b", ""} {

@@ -17,8 +17,8 @@ func (e *Engine) InForce(record *ownership.Record, rule string) bool {
 	if strings.HasPrefix(rule, grantPrefix) {
 		return e.grantInForce(rule)
 	}
-	sources, _ := e.sources.Load().inScope(&Change{Record: record})
-	return slices.ContainsFunc(sources, func(s *source) bool {
+	sources, _, _ := e.sources.Load().inScope(&Change{Record: record})
+	return slices.ContainsFunc(sources, func(s asked) bool {
 		return slices.ContainsFunc(s.loaded.Rules, func(r RuleInfo) bool { return r.Name == rule })
 	})
 }

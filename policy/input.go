@@ -6,6 +6,7 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 
@@ -60,6 +61,11 @@ func (r *reads) union(o *reads) {
 	}
 }
 
+// equal tells whether two trees are the same.
+func (r *reads) equal(o *reads) bool {
+	return r.all == o.all && maps.EqualFunc(r.below, o.below, (*reads).equal)
+}
+
 // at is what is read of one member; nil for nothing.
 func (r *reads) at(key string) *reads {
 	if r.all {
@@ -68,19 +74,40 @@ func (r *reads) at(key string) *reads {
 	return r.below[key]
 }
 
+// early tells whether a member of input costs next to nothing to make, so that
+// rules can be chosen by it.
+func early(key string) bool {
+	switch key {
+	case "operation", "subResource", "dryRun", "origin", "namespace", "name", "kind", "resource",
+		"userInfo", "actor", "sync", "pod", "cluster":
+		return true
+	}
+	return false
+}
+
 // input builds what policies see of a change, as far as they read it. paths are
 // those of c.Fields, written out.
-func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
-	secret := c.Kind.Group == "" && c.Kind.Kind == "Secret"
-	conv := converter{mask: e.options.MaskSecret}
-	out := ast.NewObjectWithCapacity(16)
-	put := func(key string, make func() *ast.Term) {
+func (e *Engine) input(c *Change, paths []string, want *reads) ast.Object {
+	out := e.earlyInput(c, want)
+	e.lateInput(out, c, paths, want)
+	return out
+}
+
+// members puts members into an object, those that are read.
+func members(out ast.Object, want *reads) func(key string, make func() *ast.Term) {
+	return func(key string, make func() *ast.Term) {
 		if want.at(key) != nil {
 			if t := make(); t != nil {
 				out.Insert(ast.InternedTerm(key), t)
 			}
 		}
 	}
+}
+
+// earlyInput makes the members of input that early names.
+func (e *Engine) earlyInput(c *Change, want *reads) ast.Object {
+	out := ast.NewObjectWithCapacity(20)
+	put := members(out, want)
 	id := c.ID()
 	put("operation", func() *ast.Term { return ast.InternedTerm(string(c.Operation)) })
 	put("subResource", func() *ast.Term { return ast.InternedTerm(c.SubResource) })
@@ -88,21 +115,15 @@ func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
 	put("origin", func() *ast.Term { return ast.InternedTerm(string(c.Origin)) })
 	put("namespace", func() *ast.Term { return ast.InternedTerm(id.Namespace) })
 	put("name", func() *ast.Term { return ast.InternedTerm(id.Name) })
-	put("time", func() *ast.Term { return ast.StringTerm(c.Time.UTC().Format(time.RFC3339)) })
 	put("kind", func() *ast.Term {
 		return texts("group", c.Kind.Group, "version", c.Kind.Version, "kind", c.Kind.Kind)
 	})
 	put("resource", func() *ast.Term {
 		return texts("group", c.Resource.Group, "version", c.Resource.Version, "resource", c.Resource.Resource)
 	})
-	put("object", func() *ast.Term { return conv.object(c.Object, secret, want.at("object")) })
-	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret, want.at("oldObject")) })
-	put("options", func() *ast.Term { return conv.value(c.Options) })
 	put("userInfo", func() *ast.Term { return userTerm(c.User) })
 	put("actor", func() *ast.Term { return e.actor(c) })
-	put("changes", func() *ast.Term { return e.changes(c, paths, secret, conv) })
 	put("sync", func() *ast.Term { return syncTerm(c) })
-	put("source", func() *ast.Term { return sourceTerm(c) })
 	put("pod", func() *ast.Term {
 		if c.Pod == "" {
 			return nil
@@ -110,6 +131,20 @@ func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
 		return texts("name", c.Pod)
 	})
 	put("cluster", func() *ast.Term { return texts("name", e.options.ClusterName) })
+	return out
+}
+
+// lateInput adds all other members of input.
+func (e *Engine) lateInput(out ast.Object, c *Change, paths []string, want *reads) {
+	secret := c.Kind.Group == "" && c.Kind.Kind == "Secret"
+	conv := converter{mask: e.options.MaskSecret}
+	put := members(out, want)
+	put("time", func() *ast.Term { return ast.StringTerm(c.Time.UTC().Format(time.RFC3339)) })
+	put("object", func() *ast.Term { return conv.object(c.Object, secret, want.at("object")) })
+	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret, want.at("oldObject")) })
+	put("options", func() *ast.Term { return conv.value(c.Options) })
+	put("changes", func() *ast.Term { return e.changes(c, paths, secret, conv) })
+	put("source", func() *ast.Term { return sourceTerm(c) })
 	put("namespaceObject", func() *ast.Term {
 		if c.NamespaceLabels == nil && c.NamespaceAnnotations == nil {
 			return nil
@@ -119,7 +154,6 @@ func (e *Engine) input(c *Change, paths []string, want *reads) ast.Value {
 			ast.Item(ast.InternedTerm("annotations"), stringMap(c.NamespaceAnnotations)),
 		)
 	})
-	return out
 }
 
 // actor is who made the change, as far as is known.
@@ -300,7 +334,7 @@ func (c converter) value(v *fastjson.Value) *ast.Term {
 	}
 	switch v.Type() {
 	case fastjson.TypeObject:
-		return c.members(v, func(_ string, child *fastjson.Value) *ast.Term { return c.value(child) })
+		return c.whole(v)
 	case fastjson.TypeArray:
 		items := v.GetArray()
 		out := make([]*ast.Term, len(items))
@@ -321,22 +355,28 @@ func (c converter) value(v *fastjson.Value) *ast.Term {
 	}
 }
 
+// whole converts an object with all of its members.
+func (c converter) whole(v *fastjson.Value) *ast.Term {
+	o := v.GetObject()
+	out := ast.NewObjectWithCapacity(o.Len())
+	o.Visit(func(raw []byte, child *fastjson.Value) {
+		out.Insert(ast.InternedTerm(string(raw)), c.value(child))
+	})
+	return ast.NewTerm(out)
+}
+
 // object converts what is read of a Kubernetes object: without managedFields,
 // and the values of a Secret masked.
 func (c converter) object(v *fastjson.Value, secret bool, want *reads) *ast.Term {
 	if v == nil || v.Type() != fastjson.TypeObject {
 		return c.value(v)
 	}
-	return c.members(v, func(key string, child *fastjson.Value) *ast.Term {
-		want := want.at(key)
+	return c.members(v, want, func(key string, child *fastjson.Value, want *reads) *ast.Term {
 		switch {
-		case want == nil:
-			return nil
 		case key == "metadata" && child.Type() == fastjson.TypeObject:
-			return c.members(child, func(key string, child *fastjson.Value) *ast.Term {
-				want := want.at(key)
+			return c.members(child, want, func(key string, child *fastjson.Value, want *reads) *ast.Term {
 				switch {
-				case want == nil || key == "managedFields":
+				case key == "managedFields":
 					return nil
 				case key == "annotations" && secret:
 					return c.eachMasked(child)
@@ -355,32 +395,41 @@ func (c converter) partly(v *fastjson.Value, want *reads) *ast.Term {
 	if want.all || v.Type() != fastjson.TypeObject {
 		return c.value(v)
 	}
-	return c.members(v, func(key string, child *fastjson.Value) *ast.Term {
-		if want := want.at(key); want != nil {
-			return c.partly(child, want)
-		}
-		return nil
-	})
+	return c.members(v, want, func(_ string, child *fastjson.Value, want *reads) *ast.Term { return c.partly(child, want) })
 }
 
-// members converts an object member by member; nil leaves one out.
-func (c converter) members(v *fastjson.Value, convert func(string, *fastjson.Value) *ast.Term) *ast.Term {
+// members converts those members of an object that are read; nil leaves one
+// out.
+func (c converter) members(v *fastjson.Value, want *reads, convert func(string, *fastjson.Value, *reads) *ast.Term) *ast.Term {
 	o := v.GetObject()
-	out := ast.NewObjectWithCapacity(o.Len())
+	size := o.Len()
+	if !want.all {
+		size = min(size, len(want.below))
+	}
+	out := ast.NewObjectWithCapacity(size)
 	o.Visit(func(raw []byte, child *fastjson.Value) {
+		below := want
+		if !want.all {
+			if below = want.below[string(raw)]; below == nil {
+				return
+			}
+		}
 		key := string(raw)
-		if t := convert(key, child); t != nil {
+		if t := convert(key, child, below); t != nil {
 			out.Insert(ast.InternedTerm(key), t)
 		}
 	})
 	return ast.NewTerm(out)
 }
 
+// everything is what is read where nothing is left out.
+func everything() *reads { return &reads{all: true} }
+
 func (c converter) eachMasked(v *fastjson.Value) *ast.Term {
 	if v.Type() != fastjson.TypeObject {
 		return c.masked(v)
 	}
-	return c.members(v, func(_ string, child *fastjson.Value) *ast.Term { return c.masked(child) })
+	return c.members(v, everything(), func(_ string, child *fastjson.Value, _ *reads) *ast.Term { return c.masked(child) })
 }
 
 // masked is the keyed hash of a value.

@@ -58,6 +58,8 @@ type source struct {
 	store    storage.Store
 	// exceptions and denials are nil where the source has no such rule.
 	exceptions, denials *rego.PreparedEvalQuery
+	// entries are the same two as OPA's index knows them.
+	entries struct{ exception, deny *entry }
 	// packages with an exception rule, each for itself: what is asked when one
 	// of them fails.
 	packages []*packageQuery
@@ -272,11 +274,17 @@ func (s *source) prepareQueries(ctx context.Context) error {
 		if !has[kind] {
 			continue
 		}
-		prepared, err := s.prepare(ctx, ast.MustParseRef("data.mainstay.entry."+kind), false)
+		ref := ast.MustParseRef("data.mainstay.entry." + kind)
+		prepared, err := s.prepare(ctx, ref, false)
 		if err != nil {
 			return err
 		}
 		*query = &prepared
+		if kind == kindDeny {
+			s.entries.deny = newEntry(s.compiler, ref)
+		} else {
+			s.entries.exception = newEntry(s.compiler, ref)
+		}
 	}
 	packages := map[string]ast.Ref{}
 	for file, m := range s.compiler.Modules {
