@@ -179,14 +179,18 @@ func TestOrderOfTheContract(t *testing.T) {
 			want:   Decision{Verdict: Refuse, Class: RuleDefault},
 		},
 		"no exception covers Mainstay's own label": {
-			rego:   `exception contains {"reason": "a", "paths": ["**", "metadata.labels[\"mainstay.dev/sync\"]"]}`,
-			change: func(c *Change) { c.Fields = []Field{field(`metadata.labels["mainstay.dev/sync"]`, `"shop.1"`, `"shop.2"`)} },
-			want:   Decision{Verdict: Refuse, Class: RuleDefault},
+			rego: `exception contains {"reason": "a", "paths": ["**", "metadata.labels[\"mainstay.dev/sync\"]"]}`,
+			change: func(c *Change) {
+				c.Fields = []Field{field(`metadata.labels["mainstay.dev/sync"]`, `"shop.1"`, `"shop.2"`)}
+			},
+			want: Decision{Verdict: Refuse, Class: RuleDefault},
 		},
 		"nor its annotations, where all of them go": {
-			rego:   `exception contains {"reason": "a", "paths": ["**"]}`,
-			change: func(c *Change) { c.Fields = []Field{field("metadata.annotations", `{"mainstay.dev/mode":"Warn","a":"b"}`, `{}`)} },
-			want:   Decision{Verdict: Refuse, Class: RuleDefault},
+			rego: `exception contains {"reason": "a", "paths": ["**"]}`,
+			change: func(c *Change) {
+				c.Fields = []Field{field("metadata.annotations", `{"mainstay.dev/mode":"Warn","a":"b"}`, `{}`)}
+			},
+			want: Decision{Verdict: Refuse, Class: RuleDefault},
 		},
 		"others' annotations it covers": {
 			rego:   `exception contains {"reason": "a", "paths": ["**"]}`,

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/test/world"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const role = `apiVersion: rbac.authorization.k8s.io/v1
@@ -22,10 +23,10 @@ rules:
 - {apiGroups: [""], resources: [pods], verbs: [get, list, create]}
 `
 
-// label is a valid ownership label of an object for the GitSync shop.
-func label(group, kind, ns, name string) string {
+// label is the ownership label of an object of the core group.
+func label(kind, ns, name string) string {
 	key := types.NamespacedName{Namespace: "mainstay-system", Name: "shop"}
-	return ownership.LabelValue(key, ownership.ID{Group: group, Kind: kind, Namespace: ns, Name: name})
+	return ownership.LabelValue(key, ownership.ID{Kind: kind, Namespace: ns, Name: name})
 }
 
 // labelled is the manifest of a Namespace that carries Mainstay's label.
@@ -94,7 +95,7 @@ func admission() []scenario {
 			ours: "allowed, and the label is taken off",
 			why:  "the inventory says what git declares, not a label: the object is neither held nor pruned",
 			try: func(t *testing.T) {
-				allowed(t, "apply -f -", labelled("a7", label("", "Namespace", "", "a7")))
+				allowed(t, "apply -f -", labelled("a7", label("Namespace", "", "a7")))
 				becomes(t, "namespace a7", `.metadata.labels.mainstay\.dev/sync`, "absent")
 				allowed(t, "annotate namespace a7 note=x")
 				stays(t, "namespace a7", annotation("note"), "x")
@@ -104,7 +105,7 @@ func admission() []scenario {
 		{
 			id: "A8", when: "… with tool metadata of another object; then deletes it", theirs: "allowed, and left alone",
 			try: func(t *testing.T) {
-				value := label("", "Namespace", "", "a1")
+				value := label("Namespace", "", "a1")
 				allowed(t, "apply -f -", labelled("a8", value))
 				stays(t, "namespace a8", `.metadata.labels.mainstay\.dev/sync`, value)
 				allowed(t, "delete namespace a8 --wait=false")
@@ -147,7 +148,7 @@ func admission() []scenario {
 		{
 			id: "A13", when: "a person overwrites the tool's metadata", theirs: "denied",
 			try: func(t *testing.T) {
-				denied(t, "label namespace a12 --overwrite mainstay.dev/sync="+label("", "Namespace", "", "a1"))
+				denied(t, "label namespace a12 --overwrite mainstay.dev/sync="+label("Namespace", "", "a1"))
 				denied(t, "annotate namespace a12 mainstay.dev/anything=x")
 			},
 		},
@@ -156,7 +157,7 @@ func admission() []scenario {
 			try: func(t *testing.T) {
 				denied(t, "annotate namespace a12 season-")
 				denied(t, "label namespace a12 mainstay.dev/sync-")
-				is(t, "namespace a12", `.metadata.labels.mainstay\.dev/sync`, label("", "Namespace", "", "a12"))
+				is(t, "namespace a12", `.metadata.labels.mainstay\.dev/sync`, label("Namespace", "", "a12"))
 			},
 		},
 		{

@@ -78,7 +78,7 @@ func decisions() []scenario {
 			try: func(t *testing.T) {
 				allowed(t, "create -f -", foreign)
 				allowed(t, "label configmap free -n v mainstay.dev/sync=shop")
-				allowed(t, "label configmap free -n v --overwrite mainstay.dev/sync="+label("", "ConfigMap", "v", "held"))
+				allowed(t, "label configmap free -n v --overwrite mainstay.dev/sync="+label("ConfigMap", "v", "held"))
 				allowed(t, "annotate configmap free -n v mainstay.dev/mode=Audit")
 				allowed(t, `patch configmap free -n v --type=merge -p={"data":{"a":"2"}}`)
 				allowed(t, "delete configmap free -n v")

@@ -38,7 +38,7 @@ func ignoring() []scenario {
 				ignore(t, "c*")
 				allowed(t, "create namespace c3")
 				commit(t, map[string]string{"c/c3.yaml": namespace("c3", "season=summer")})
-				is(t, "namespace c3", `.metadata.labels.mainstay\.dev/sync`, label("", "Namespace", "", "c3"))
+				is(t, "namespace c3", `.metadata.labels.mainstay\.dev/sync`, label("Namespace", "", "c3"))
 				is(t, "namespace c3", annotation("season"), "absent")
 			},
 		},
@@ -102,7 +102,7 @@ func ignoring() []scenario {
 			id: "C8", when: "ignored; the tool's metadata is changed or removed while the webhook is away", theirs: "restored",
 			try: func(t *testing.T) {
 				withoutWebhook(t, func() { allowed(t, "label namespace c7 mainstay.dev/sync-") })
-				becomes(t, "namespace c7", `.metadata.labels.mainstay\.dev/sync`, label("", "Namespace", "", "c7"))
+				becomes(t, "namespace c7", `.metadata.labels.mainstay\.dev/sync`, label("Namespace", "", "c7"))
 				is(t, "namespace c7", annotation("season"), "fall")
 				denied(t, "label namespace c7 mainstay.dev/sync-")
 			},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -45,9 +46,7 @@ func startReplica(t *testing.T, webhook map[string]any) *replica {
 	world.Must(t, yaml.Unmarshal(raw, &config))
 	dir := t.TempDir()
 	config["webhook"].(map[string]any)["bindAddress"] = r.webhook
-	for key, value := range webhook {
-		config["webhook"].(map[string]any)[key] = value
-	}
+	maps.Copy(config["webhook"].(map[string]any), webhook)
 	config["metrics"] = map[string]any{"bindAddress": r.metrics}
 	config["health"] = map[string]any{"bindAddress": r.health}
 	config["leaderElection"] = map[string]any{"enabled": true}
@@ -161,7 +160,7 @@ func startService(t *testing.T, address string) *service {
 }
 
 func (s *service) pass(client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	s.mu.Lock()
 	var chosen *replica
 	if len(s.endpoints) > 0 {
@@ -175,7 +174,7 @@ func (s *service) pass(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	go func() {
 		_, _ = io.Copy(server, client)
 		_ = server.(*net.TCPConn).CloseWrite()
