@@ -46,9 +46,13 @@ func (h *Handler) change(req *request, record *ownership.Record) (*policy.Change
 		return nil, nil, err
 	}
 	if req.entry == EntryStatus {
-		differences = slices.DeleteFunc(differences, func(d fieldset.Difference) bool { return !throughStatus(d.Path) })
+		differences = slices.DeleteFunc(differences, func(d fieldset.Difference) bool { return !throughStatus(d.Path) && !req.unfinalized(d.Path) })
 	}
 	change.Fields = policy.Fields(differences, record)
+	for i := range change.Fields {
+		// They decide about its content's life, as a finalizer does.
+		change.Fields[i].Declared = change.Fields[i].Declared || req.unfinalized(change.Fields[i].Path)
+	}
 	hint(change, req.object)
 	return change, differences, nil
 }
@@ -64,6 +68,14 @@ func throughStatus(path fieldset.Path) bool {
 		return true
 	}
 	return false
+}
+
+// unfinalized tells whether a field is what keeps a Namespace until its content
+// is gone, in a request to its finalize that may only come once it is being
+// deleted.
+func (req *request) unfinalized(path fieldset.Path) bool {
+	return req.entry == EntryStatus && req.subResource == "finalize" && !req.deleting() &&
+		len(path) >= 2 && path[0].Field == "spec" && path[1].Field == "finalizers"
 }
 
 // structure tells the types of the lists that git declares.

@@ -36,8 +36,8 @@ func TestStatusIsJudgedByItsMetadata(t *testing.T) {
 		}
 		return object
 	}
-	finalize := func(updated map[string]any) asked {
-		a := statusReview(namespace(), updated)
+	finalize := func(old, updated map[string]any) asked {
+		a := statusReview(old, updated)
 		a.subResource, a.kind = "finalize", metav1.GroupVersionKind{Version: "v1", Kind: "Namespace"}
 		a.resource = metav1.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 		return a
@@ -92,10 +92,25 @@ func TestStatusIsJudgedByItsMetadata(t *testing.T) {
 			asked: statusReview(live(t, other), live(t, other, set("x", "metadata", "annotations", "a"))), allowed: true,
 		},
 		"finalize changes a label": {
-			asked: finalize(namespace(set("evil", "metadata", "labels", "team"))), message: `namespaces "shop" is held by git`, judged: true,
+			asked: finalize(namespace(), namespace(set("evil", "metadata", "labels", "team"))), message: `namespaces "shop" is held by git`, judged: true,
 		},
-		"finalize ends a finalizer of the namespace's own": {
-			asked: finalize(namespace(set([]any{}, "spec", "finalizers"))), allowed: true,
+		"finalize takes the namespace's own finalizer off": {
+			asked: finalize(namespace(), namespace(set([]any{}, "spec", "finalizers"))), message: "spec.finalizers", judged: true,
+		},
+		"finalize takes all of its spec off": {
+			asked: finalize(namespace(), namespace(set(nil, "spec"))), message: "spec", judged: true,
+		},
+		"finalize puts another finalizer beside it": {
+			asked: finalize(namespace(), namespace(set([]any{"kubernetes", "example.org/x"}, "spec", "finalizers"))), message: "spec.finalizers", judged: true,
+		},
+		"finalize puts the namespace's own finalizer back": {
+			asked: finalize(namespace(set([]any{}, "spec", "finalizers")), namespace()), allowed: true,
+		},
+		"finalize of a namespace that is being deleted": {
+			asked: finalize(namespace(deleting), namespace(deleting, set([]any{}, "spec", "finalizers"))), allowed: true,
+		},
+		"the status does not reach it": {
+			asked: status(finalize(namespace(), namespace(set([]any{}, "spec", "finalizers")))), allowed: true,
 		},
 	}
 	for name, test := range tests {
@@ -106,7 +121,7 @@ func TestStatusIsJudgedByItsMetadata(t *testing.T) {
 			}
 			addEntries(t, x, &ownership.Entry{
 				ID: ownership.ID{Kind: "Namespace", Name: "shop"}, Version: "v1", Resource: "namespaces",
-				Applied: bareContent(`{"metadata":{"name":"shop","labels":{"team":"shop"}}}`, `{"f:metadata":{"f:labels":{"f:team":{}}}}`),
+				Applied: bareContent(`{"metadata":{"name":"shop","labels":{"team":"shop"}},"spec":{"finalizers":["kubernetes"]}}`, `{"f:metadata":{"f:labels":{"f:team":{}}}}`),
 			})
 			f := newFixture(t, x, func(o *Options) {
 				if test.options != nil {

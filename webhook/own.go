@@ -35,6 +35,8 @@ type finding struct {
 	fine bool
 	// reason refuses; next says what to do instead.
 	reason, next string
+	// warning is said and recorded where the request passes all the same.
+	warning string
 	// record is an object of the GitSync that says how strictly; Mainstay's own
 	// things are always guarded.
 	record *ownership.Record
@@ -59,6 +61,8 @@ func (h *Handler) protect(ctx context.Context, req *request) (answer, bool) {
 		return h.guard(ctx, req, f), true
 	case f.fine:
 		return permitted(), true
+	case f.warning != "":
+		return h.warn(ctx, req, f), true
 	case mainstays(req, "GitSync"):
 		return h.gitSync(ctx, req), true
 	}
@@ -84,7 +88,7 @@ func (h *Handler) lookOwn(ctx context.Context, req *request) finding {
 	case req.kind.Group == "" && req.kind.Kind == "Namespace" && req.operation == policy.Delete:
 		return h.holdingNamespace(req)
 	case req.kind.Group == "apiextensions.k8s.io" && req.kind.Kind == "CustomResourceDefinition":
-		return h.holdingDefinition(req)
+		return h.holdingDefinition(ctx, req)
 	}
 	return finding{}
 }

@@ -88,6 +88,9 @@ func TestHandlerGuardsWhatIsMainstays(t *testing.T) {
 		"a namespace that holds held objects":         {own("DELETE", "", "Namespace", "namespaces", "shop", object("shop"), nil), false, "1 object of GitSync mainstay-system/shop would go with it"},
 		"such a namespace is being deleted":           {own("DELETE", "", "Namespace", "namespaces", "shop", object("shop", deleting), nil), true, ""},
 		"a namespace that holds nothing":              {own("DELETE", "", "Namespace", "namespaces", "empty", object("empty"), nil), true, ""},
+		"Mainstay's own namespace":                    {own("DELETE", "", "Namespace", "namespaces", ownSpace, object(ownSpace), nil), false, "1 GitSync holds objects, and Mainstay would go"},
+		"how to uninstall":                            {own("DELETE", "", "Namespace", "namespaces", ownSpace, object(ownSpace), nil), false, "kubectl delete gitsyncs --all --all-namespaces"},
+		"Mainstay's own is being deleted":             {own("DELETE", "", "Namespace", "namespaces", ownSpace, object(ownSpace, deleting), nil), true, ""},
 		"a definition with instances goes":            {own("DELETE", "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "", crd(true), nil), false, "would go with it"},
 		"a definition stops serving a version":        {own("UPDATE", "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "", crd(true), crd(false)), false, "would go with it"},
 		"a definition goes on serving":                {own("UPDATE", "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "", crd(true), crd(true)), true, ""},
@@ -127,9 +130,26 @@ func TestHandlerGuardsWhatIsMainstays(t *testing.T) {
 			}
 		})
 	}
-	t.Run("where nothing is held Mainstay's definitions may go", func(t *testing.T) {
-		f := newFixture(t, ownership.NewIndex())
-		if got := f.send(t, own("DELETE", "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "", ownCRD(true), nil)); !got.Allowed {
+	for name, x := range map[string]*ownership.Index{
+		"where there is no GitSync":            ownership.NewIndex(),
+		"where a GitSync only observes":        index(t, v1alpha1.ModeObserve),
+		"where a GitSync has declared nothing": empty(t),
+	} {
+		t.Run(name+" Mainstay may be uninstalled", func(t *testing.T) {
+			f := newFixture(t, x)
+			for what, a := range map[string]asked{
+				"its namespace":  own("DELETE", "", "Namespace", "namespaces", ownSpace, object(ownSpace), nil),
+				"its definition": own("DELETE", "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "", ownCRD(true), nil),
+			} {
+				if got := f.send(t, a); !got.Allowed {
+					t.Errorf("%s: refused: %+v", what, got.Result)
+				}
+			}
+		})
+	}
+	t.Run("while Mainstay is off its namespace may go", func(t *testing.T) {
+		f := newFixture(t, index(t, v1alpha1.ModeEnforce), func(o *Options) { o.Off = offSwitch(true) })
+		if got := f.send(t, own("DELETE", "", "Namespace", "namespaces", ownSpace, object(ownSpace), nil)); !got.Allowed {
 			t.Errorf("refused: %+v", got.Result)
 		}
 	})
@@ -140,4 +160,14 @@ func TestHandlerGuardsWhatIsMainstays(t *testing.T) {
 			t.Errorf("allowed = %v, recorded %+v", got.Allowed, f.recorder.decisions)
 		}
 	})
+}
+
+// empty has a GitSync that declares nothing.
+func empty(t *testing.T) *ownership.Index {
+	t.Helper()
+	x := ownership.NewIndex()
+	if err := x.Replace(syncHead(v1alpha1.ModeEnforce), nil); err != nil {
+		t.Fatal(err)
+	}
+	return x
 }

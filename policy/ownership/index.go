@@ -107,6 +107,13 @@ func (x *Index) Entries(key types.NamespacedName) map[ID]*Entry {
 	return entries
 }
 
+// Count returns how many objects one GitSync declares.
+func (x *Index) Count(key types.NamespacedName) int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.bySync[key])
+}
+
 // Replace makes entries the whole of what sync declares. A generation that is
 // not newer than the known one changes nothing. Entries that another GitSync
 // declares already stay with that one: the first owner keeps an object.

@@ -213,6 +213,13 @@ func metadataDiffers() string {
 		}
 		terms = append(terms, side("object")+" != "+side("oldObject"))
 	}
+	// Only a Namespace has a finalize, whose own finalizers are the namespace
+	// controller's to take off once it is being deleted.
+	finalizers := func(doc string) string {
+		return "(has(" + doc + ".spec) && has(" + doc + ".spec.finalizers) ? " + doc + ".spec.finalizers : [])"
+	}
+	terms = append(terms, `has(request.subResource) && request.subResource == "finalize" && !has(oldObject.metadata.deletionTimestamp) && `+
+		finalizers("object")+" != "+finalizers("oldObject"))
 	return "object != null && oldObject != null && (" + strings.Join(terms, " || ") + ")"
 }
 

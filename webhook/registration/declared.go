@@ -23,7 +23,8 @@ type declared struct {
 	// those of GitSyncs that only watch, corrected those of which controllers'
 	// writes are put right.
 	held, observed, corrected resources
-	// holding are namespaces that may not be deleted; crds are the names of the
+	// holding are namespaces that may not be deleted, Mainstay's own among them
+	// while anything is held; crds are the names of the
 	// definitions that may not, either.
 	holding map[string]bool
 	crds    map[string]bool
@@ -45,6 +46,9 @@ func read(index *ownership.Index, namespace string) *declared {
 	for _, sync := range index.Syncs() {
 		for _, e := range index.Entries(sync.Key()) {
 			gvr := e.GVR()
+			if sync.Mode != v1alpha1.ModeObserve {
+				d.holding[namespace] = true
+			}
 			if unseen(gvr.GroupResource()) {
 				continue
 			}
@@ -52,7 +56,7 @@ func read(index *ownership.Index, namespace string) *declared {
 				d.observed.add(e, apart)
 				continue
 			}
-			if e.Namespace != "" && e.Namespace != namespace {
+			if e.Namespace != "" {
 				d.holding[e.Namespace] = true
 			}
 			if custom(gvr.Group) {
