@@ -122,7 +122,7 @@ func calm(t *testing.T) time.Duration {
 		world.Must(t, err)
 		return d
 	}
-	return time.Minute
+	return 20 * time.Second
 }
 
 func TestNothingIsRevertedWhereNobodyChangesAnything(t *testing.T) {
