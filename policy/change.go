@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,12 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 	attempted := baseline(attemptedParser, record.Attempted)
 	var fields []Field
 	for _, d := range differences {
-		if Gesture(record.ID, d.Path) {
+		if Gesture(record.ID, &d) {
+			continue
+		}
+		if unbinds(record.ID, &d) {
+			// Git need not set the finalizer for it to stay.
+			fields = append(fields, Field{Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: detached(d.From), Declared: true})
 			continue
 		}
 		var git *fastjson.Value
@@ -177,15 +183,45 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 	return fields
 }
 
-// Gesture tells whether a path is one of an operator's gestures on a GitSync: to
-// suspend it, or to have it look now. They are never drift, also where git
-// declares the GitSync: whoever may make them is asked elsewhere.
-func Gesture(id ownership.ID, path fieldset.Path) bool {
-	if id.Kind != "GitSync" || id.Group != v1alpha1.GroupVersion.Group || len(path) != 3 ||
-		path[0].Field != "metadata" || path[1].Field != "annotations" {
+// Gesture tells whether a difference is no drift on a GitSync, also where git
+// declares the GitSync: an operator's gesture to suspend it or to have it look
+// now, which others judge, or the finalizer by which Mainstay lets its objects
+// go before it goes.
+func Gesture(id ownership.ID, d *fieldset.Difference) bool {
+	if !gitSync(id) || len(d.Path) < 2 || d.Path[0].Field != "metadata" {
 		return false
 	}
-	return path[2].Field == v1alpha1.SuspendAnnotation || path[2].Field == v1alpha1.RequestedAtAnnotation
+	switch {
+	case d.Path[1].Field == "annotations" && len(d.Path) == 3:
+		return d.Path[2].Field == v1alpha1.SuspendAnnotation || d.Path[2].Field == v1alpha1.RequestedAtAnnotation
+	case d.Path[1].Field == "finalizers" && len(d.Path) == 3:
+		return d.From == nil && isFinalizer(d.To)
+	case d.Path[1].Field == "finalizers" && len(d.Path) == 2:
+		// Nothing tells that the list is a set.
+		added := d.To.GetArray()
+		return len(d.From.GetArray()) == 0 && len(added) == 1 && isFinalizer(added[0])
+	}
+	return false
+}
+
+// unbinds tells whether a difference takes Mainstay's finalizer off a GitSync:
+// its objects would be held by nobody when it goes.
+func unbinds(id ownership.ID, d *fieldset.Difference) bool {
+	if !gitSync(id) || len(d.Path) < 2 || d.Path[0].Field != "metadata" || d.Path[1].Field != "finalizers" {
+		return false
+	}
+	if len(d.Path) == 3 {
+		return d.To == nil && isFinalizer(d.From)
+	}
+	return slices.ContainsFunc(d.From.GetArray(), isFinalizer) && !slices.ContainsFunc(d.To.GetArray(), isFinalizer)
+}
+
+func gitSync(id ownership.ID) bool {
+	return id.Kind == "GitSync" && id.Group == v1alpha1.GroupVersion.Group
+}
+
+func isFinalizer(v *fastjson.Value) bool {
+	return string(v.GetStringBytes()) == v1alpha1.GitSyncFinalizer
 }
 
 // Declares tells whether git declares the field at path. Owner references,

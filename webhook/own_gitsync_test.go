@@ -147,6 +147,8 @@ func TestHandlerHoldsAGitSyncThatGitDeclares(t *testing.T) {
 		"it is suspended":                  {gitSync("apps", note(v1alpha1.SuspendAnnotation, "1h INC-4711")), true},
 		"both, and its spec":               {gitSync("apps", note(v1alpha1.SuspendAnnotation, "1h INC-4711"), set("#x", "spec", "contact")), false},
 		"it is deleted":                    {nil, false},
+		"Mainstay's finalizer comes":       {gitSync("apps", set([]any{v1alpha1.GitSyncFinalizer}, "metadata", "finalizers")), true},
+		"another finalizer comes":          {gitSync("apps", set([]any{"example.org/x"}, "metadata", "finalizers")), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSuspensions()
@@ -161,6 +163,34 @@ func TestHandlerHoldsAGitSyncThatGitDeclares(t *testing.T) {
 			}
 			if !got.Allowed && len(s.begun) > 0 {
 				t.Errorf("recorded a suspension that was refused: %+v", s.begun)
+			}
+		})
+	}
+}
+
+// Its objects would be nobody's when it is deleted without Mainstay's finalizer.
+func TestHandlerKeepsTheFinalizerOfAGitSyncThatGitDeclares(t *testing.T) {
+	id := ownership.ID{Group: "mainstay.dev", Kind: "GitSync", Namespace: ownSpace, Name: "apps"}
+	x := ownership.NewIndex()
+	e := &ownership.Entry{ID: id, Version: "v1alpha1", Resource: "gitsyncs", Applied: content(
+		`{"metadata":{"name":"apps","namespace":"mainstay-system"},"spec":{"enforcement":{"mode":"Enforce","undeclared":"RejectPeople"}}}`)}
+	if err := x.Replace(syncHead(v1alpha1.ModeEnforce), []*ownership.Entry{e}); err != nil {
+		t.Fatal(err)
+	}
+	held := set([]any{v1alpha1.GitSyncFinalizer}, "metadata", "finalizers")
+	going := set("2026-01-02T03:04:05Z", "metadata", "deletionTimestamp")
+	for name, test := range map[string]struct {
+		old, new map[string]any
+		allowed  bool
+	}{
+		"while it stays":           {gitSync("apps", held), gitSync("apps"), false},
+		"for another":              {gitSync("apps", held), gitSync("apps", set([]any{"example.org/x"}, "metadata", "finalizers")), false},
+		"when its deletion is due": {gitSync("apps", held, going), gitSync("apps", going), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := newFixture(t, x, newSuspensions().wire).send(t, onGitSync("UPDATE", ownSpace, test.old, test.new))
+			if got.Allowed != test.allowed {
+				t.Errorf("allowed = %v, want %v: %+v", got.Allowed, test.allowed, got.Result)
 			}
 		})
 	}

@@ -16,6 +16,9 @@ const (
 	// RequestedAtAnnotation on a GitSync asks for a sync now: any new value.
 	RequestedAtAnnotation = "mainstay.dev/requested-at"
 
+	// GitSyncFinalizer keeps a deleted GitSync until its objects are let go.
+	GitSyncFinalizer = "mainstay.dev/gitsync"
+
 	// SuspendAnnotation on a GitSync suspends its enforcement:
 	// "<duration> <reason>". It takes the verb suspend and ends by itself.
 	SuspendAnnotation = "mainstay.dev/suspend"

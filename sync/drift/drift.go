@@ -69,7 +69,7 @@ func Compare(baseline, live *fastjson.Value, record *ownership.Record) ([]policy
 	}
 	var kept []policy.Field
 	for _, d := range differences {
-		if policy.Gesture(record.ID, d.Path) {
+		if policy.Gesture(record.ID, &d) {
 			continue
 		}
 		if attempted != nil && fieldset.Equal(fieldset.At(attempted, d.Path), d.To) {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -53,7 +54,7 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, unbound()))).
 		Watches(&v1alpha1.ChangePolicy{}, handler.EnqueueRequestsFromMapFunc(l.policiesTouched),
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
@@ -63,6 +64,15 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the gitsync controller: %w", err)
 	}
 	return nil
+}
+
+// unbound lets through that somebody took Mainstay's finalizer off a GitSync:
+// it has to come back before the GitSync is deleted.
+func unbound() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return controllerutil.ContainsFinalizer(e.ObjectOld, v1alpha1.GitSyncFinalizer) &&
+			!controllerutil.ContainsFinalizer(e.ObjectNew, v1alpha1.GitSyncFinalizer)
+	}}
 }
 
 // policiesTouched has a GitSync's policies written anew when somebody changed

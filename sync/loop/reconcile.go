@@ -5,6 +5,7 @@ package loop
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -20,9 +21,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
-
-// finalizer keeps a deleted GitSync until its objects are let go.
-const finalizer = "mainstay.dev/gitsync"
 
 const (
 	defaultInterval = time.Minute
@@ -54,8 +52,12 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 		return reconcile.Result{}, l.stalled(ctx, gs, "ServiceAccountRequired", fmt.Sprintf(
 			"outside namespace %s a GitSync writes in the name of an account of its own namespace: set spec.serviceAccountName", l.o.Namespace))
 	}
-	if controllerutil.AddFinalizer(gs, finalizer) {
-		patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"finalizers":[%q]}}`, gs.ResourceVersion, finalizer)
+	if controllerutil.AddFinalizer(gs, v1alpha1.GitSyncFinalizer) {
+		finalizers, err := json.Marshal(gs.Finalizers)
+		if err != nil {
+			return reconcile.Result{}, fmt.Errorf("encode finalizers: %w", err)
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"finalizers":%s}}`, gs.ResourceVersion, finalizers)
 		if err := l.Client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
 			return reconcile.Result{}, fmt.Errorf("add finalizer to gitsync %s: %w", req.NamespacedName, err)
 		}
@@ -149,7 +151,7 @@ func (l *Loop) awaitLive(ctx context.Context) error {
 // letGo handles the deletion of a GitSync.
 func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result, error) {
 	key := client.ObjectKeyFromObject(gs)
-	if !controllerutil.ContainsFinalizer(gs, finalizer) {
+	if !controllerutil.ContainsFinalizer(gs, v1alpha1.GitSyncFinalizer) {
 		return reconcile.Result{}, nil
 	}
 	if l.off() {
@@ -185,7 +187,7 @@ func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Resul
 		return reconcile.Result{}, err
 	}
 	l.Policies.Unload(policy.GitSyncSource(key))
-	controllerutil.RemoveFinalizer(gs, finalizer)
+	controllerutil.RemoveFinalizer(gs, v1alpha1.GitSyncFinalizer)
 	if err := l.Client.Update(ctx, gs); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("remove finalizer of gitsync %s: %w", key, err)
 	}
