@@ -114,7 +114,10 @@ func (s *source) speaksOf(c *Change) bool {
 	return s.Namespace == "" || s.Namespace == c.ID().Namespace
 }
 
-// deny asks the deny rules of all sources. An error in any of them refuses.
+// deny asks the deny rules of all sources. An error in any of them refuses a
+// request. Drift has happened: an error does not turn what exceptions permit
+// into what has to be undone, or Mainstay would fight an autoscaler because of
+// a rule that can't be judged.
 func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 	var found []*answer
 	for _, s := range j.sources {
@@ -130,7 +133,12 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		if err == nil {
 			answers, err = s.answers(terms, kindDeny, j.now)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case j.change.Origin == OriginDrift:
+			j.errors = append(j.errors, fmt.Sprintf("a deny rule could not be judged: %s: %v", s.Key, err))
+			continue
+		default:
 			return refusal(fmt.Sprintf("a deny rule could not be judged: %s: %v", s.Key, err)), true
 		}
 		found = append(found, answers...)
@@ -148,7 +156,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		}
 		return a.compare(b)
 	})
-	d := Decision{Verdict: Refuse, Class: class(found), Rule: names(found), Reason: reasons(found), Final: found[0].final}
+	d := Decision{Verdict: Refuse, Class: class(found), Rule: names(found), Reason: reasons(found), Final: found[0].final, Errors: j.errors}
 	for _, a := range found {
 		d.add(a)
 	}

@@ -431,6 +431,64 @@ deny contains {"reason": "bad"} if x == 1`,
 	}
 }
 
+// Drift has happened: a rule that can't be judged must not have the loop undo
+// what exceptions permit.
+func TestAnErrorInADenyUndoesNoPermittedDrift(t *testing.T) {
+	const good = "package p\n\nexception contains {\"reason\": \"good\", \"paths\": [\"spec.replicas\"]}"
+	const failing = `deny contains {"reason": "bad"} if time.parse_rfc3339_ns(input.name) > 0`
+	freeze := Source{Key: "changepolicy/mainstay-system/freeze", Modules: map[string]string{
+		"freeze.rego": "package freeze\n\ndeny contains {\"reason\": \"frozen\"} if input.namespace == \"shop\"",
+	}}
+	replicas, image := field("spec.replicas", "1", "2"), field("spec.template.spec.containers[name=web].image", `"a"`, `"b"`)
+	for name, tt := range map[string]struct {
+		deny   string
+		also   []Source
+		fields []Field
+		want   Verdict
+		rule   string
+		class  string
+		left   int
+	}{
+		"what an exception permits stands":       {failing, nil, []Field{replicas}, Permit, "p.exception", RulePolicy, 0},
+		"also where the rule is too slow":        {`deny contains {"reason": "slow"} if ` + slow, nil, []Field{replicas}, Permit, "p.exception", RulePolicy, 0},
+		"also where its answer is none":          {`deny contains {"reason": input.dryRun}`, nil, []Field{replicas}, Permit, "p.exception", RulePolicy, 0},
+		"also where it reads what is not listed": {`deny contains {"reason": "frozen"} if data.cluster.core.ConfigMap[input.namespace].freeze`, nil, []Field{replicas}, Permit, "p.exception", RulePolicy, 0},
+		"what none permits is reverted":          {failing, nil, []Field{image}, Refuse, "", RuleDefault, 1},
+		"of both, the one that none permits":     {failing, nil, []Field{replicas, image}, Refuse, "", RuleDefault, 1},
+		"another rule that matches refuses":      {failing, []Source{freeze}, []Field{replicas}, Refuse, "freeze.deny", RulePolicy, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := New(t.Context(), Options{Deadline: 40 * time.Millisecond, AwaitObjects: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources := append([]Source{
+				{Key: "changepolicy/mainstay-system/p", Modules: map[string]string{"p.rego": good}},
+				{Key: "changepolicy/mainstay-system/bad", Modules: map[string]string{"bad.rego": "package bad\n\n" + tt.deny}},
+			}, tt.also...)
+			for _, s := range sources {
+				if _, err := e.Load(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := imageChange()
+			c.Origin, c.User, c.Options, c.Fields = OriginDrift, nil, nil, tt.fields
+			d := e.Decide(t.Context(), c)
+			if d.Verdict != tt.want || d.Class != tt.class || d.Rule != tt.rule || len(d.Uncovered) != tt.left {
+				t.Errorf("drift: %+v", d)
+			}
+			if len(d.Errors) != 1 || !strings.Contains(d.Errors[0], "a deny rule could not be judged") {
+				t.Errorf("Errors = %q, want what could not be judged", d.Errors)
+			}
+			c = imageChange()
+			c.Fields = tt.fields
+			if d := e.Decide(t.Context(), c); d.Verdict != Refuse {
+				t.Errorf("request: %+v, want a refusal", d)
+			}
+		})
+	}
+}
+
 // slow takes seconds, in many small steps.
 const slow = `count([1 | some i in numbers.range(1, 3000); some j in numbers.range(1, 3000); i + j == 0]) == 0`
 

@@ -351,6 +351,34 @@ func TestAnExceptionOfTheGitSyncPermitsDrift(t *testing.T) {
 	})
 }
 
+// Else a mistake in a rule would have Mainstay reset an autoscaler's replicas
+// and fight the deployment controller.
+func TestADenyThatFailsUndoesNothingThatIsPermitted(t *testing.T) {
+	s := newTheatre(t)
+	s.push("web.yaml", web)
+	s.edit(func(gs *v1alpha1.GitSync) {
+		gs.Spec.Policies.Exceptions = []v1alpha1.Exception{{Kinds: []string{"Deployment"}, Paths: []string{"spec.replicas"}, Reason: "scaled"}}
+	})
+	s.synced()
+	s.patch(s.web(), "some-autoscaler", `{"spec":{"replicas":7}}`)
+	s.patch(s.web(), "kube-controller-manager", `{"metadata":{"annotations":{"deployment.kubernetes.io/revision":"1"}}}`)
+	_, err := s.loop.Policies.Load(t.Context(), policy.Source{Key: "changepolicy/mainstay-system/bad", Modules: map[string]string{
+		"bad.rego": "package bad\n\ndeny contains {\"reason\": \"bad\"} if time.parse_rfc3339_ns(input.name) > 0\n",
+	}})
+	must(t, err)
+	s.patch(s.web(), "kubectl-edit", `{"spec":{"paused":true}}`)
+	s.await("what nothing permits is reverted", func() bool { return !s.web().Spec.Paused })
+	version := s.web().ResourceVersion
+	id := ownership.ID{Group: "apps", Kind: "Deployment", Namespace: s.sync.Namespace, Name: "web"}
+	if _, err := s.loop.guard.look(t.Context(), id, seen{}, false); err != nil {
+		t.Error(err)
+	}
+	d := s.web()
+	if *d.Spec.Replicas != 7 || d.Annotations["deployment.kubernetes.io/revision"] != "1" || d.ResourceVersion != version {
+		t.Errorf("replicas = %d, annotations = %v, version %s then %s: want it to stand", *d.Spec.Replicas, d.Annotations, version, d.ResourceVersion)
+	}
+}
+
 func TestAuditRevertsNothing(t *testing.T) {
 	s := newTheatre(t)
 	s.push("cm.yaml", configMap("settings", "one"))

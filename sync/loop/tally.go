@@ -80,7 +80,7 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 		permitted: st.exceptions(),
 		fields:    hash(fields),
 		content:   record.Applied,
-		settled:   len(st.change.Fields) == len(fields) && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
+		settled:   len(st.change.Fields) == len(fields) && len(st.decision.Errors) == 0 && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
 	}
 	g.state[record.ID] = now
 	return !known || before != now
