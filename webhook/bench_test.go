@@ -41,7 +41,7 @@ func BenchmarkHandler(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			reader := strings.NewReader(body)
-			r := httptest.NewRequest(http.MethodPost, Path(EntryHeld)+"?timeout=3s", nil)
+			r := httptest.NewRequest(http.MethodPost, Path(pathToken, EntryHeld)+"?timeout=3s", nil)
 			r.Header.Set("Content-Type", "application/json")
 			r.ContentLength = int64(len(body))
 			w := discard{http.Header{}}

@@ -5,6 +5,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -21,8 +22,8 @@ import (
 // ServeHTTP answers one review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	entry, ok := strings.CutPrefix(r.URL.Path, pathPrefix)
-	if !ok || !h.metrics.known(entry) {
+	entry, ok := h.entry(r)
+	if !ok {
 		http.NotFound(w, r)
 		return
 	}
@@ -52,6 +53,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := h.admit(ctx, req)
 	outcome = a.outcome()
 	a.write(w, req.uid)
+}
+
+// entry is the one that a request is sent to, if its path has the token and
+// there is such an entry. Nothing else of a request without it is looked at:
+// anyone may reach the port, in anyone's name.
+func (h *Handler) entry(r *http.Request) (string, bool) {
+	path, _ := strings.CutPrefix(r.URL.Path, pathPrefix)
+	token, entry, _ := strings.Cut(path, "/")
+	if subtle.ConstantTimeCompare([]byte(token), []byte(h.options.Token)) != 1 {
+		h.metrics.unauthenticated.Inc()
+		return "", false
+	}
+	return entry, h.metrics.known(entry)
 }
 
 // admit is the whole way of a request: whose object is it, what changes, may

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,6 +30,7 @@ import (
 const (
 	syncAccount = "system:serviceaccount:mainstay-system:mainstay"
 	ownSpace    = "mainstay-system"
+	pathToken   = "0123456789abcdef0123456789abcdef"
 )
 
 var (
@@ -228,7 +231,7 @@ func newFixture(t testing.TB, x *ownership.Index, edits ...func(*Options)) *fixt
 	t.Helper()
 	f := &fixture{judge: &fakeJudge{}, recorder: &fakeRecorder{}, permits: &fakePermits{}}
 	options := Options{
-		Index: x, Judge: f.judge, Recorder: f.recorder, Permits: f.permits, Namespace: ownSpace, SyncAccount: syncAccount,
+		Index: x, Judge: f.judge, Recorder: f.recorder, Permits: f.permits, Namespace: ownSpace, SyncAccount: syncAccount, Token: pathToken,
 		Clock: func() time.Time { return clock }, Mask: func([]byte) string { return "0123456789ab" },
 		CanGet: func(context.Context, *policy.User, schema.GroupVersionResource, string, string) bool { return true },
 		Error:  func(_ context.Context, err error) { f.errors = append(f.errors, err) },
@@ -251,7 +254,7 @@ func (f *fixture) send(t testing.TB, a asked) *admissionv1.AdmissionResponse {
 
 func (f *fixture) post(t testing.TB, entry, body string) *admissionv1.AdmissionResponse {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, Path(entry)+"?timeout=3s", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, Path(pathToken, entry)+"?timeout=3s", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)
@@ -616,16 +619,16 @@ func TestHandlerAnswersHTTPErrors(t *testing.T) {
 		method, path, contentType, body string
 		want                            int
 	}{
-		"an unknown entry":       {http.MethodPost, "/admit/other", "application/json", valid, 404},
+		"an unknown entry":       {http.MethodPost, Path(pathToken, "other"), "application/json", valid, 404},
 		"another path":           {http.MethodPost, "/", "application/json", valid, 404},
-		"a GET":                  {http.MethodGet, "/admit/held", "application/json", "", 405},
-		"another content type":   {http.MethodPost, "/admit/held", "text/plain", valid, 415},
-		"no JSON":                {http.MethodPost, "/admit/held", "application/json", "{", 400},
-		"no review":              {http.MethodPost, "/admit/held", "application/json", "{}", 400},
-		"a review without a uid": {http.MethodPost, "/admit/held", "application/json", strings.Replace(valid, `"uid":"705ab4f5-6393-11e8-b7cc-42010a800002"`, `"uid":""`, 1), 400},
-		"an unknown operation":   {http.MethodPost, "/admit/held", "application/json", strings.Replace(valid, `"DELETE"`, `"CONNECT"`, 1), 400},
-		"an old version":         {http.MethodPost, "/admit/held", "application/json", strings.Replace(valid, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), 400},
-		"a body without end":     {http.MethodPost, "/admit/held", "application/json", strings.Repeat(" ", maxBody+1), 413},
+		"a GET":                  {http.MethodGet, Path(pathToken, EntryHeld), "application/json", "", 405},
+		"another content type":   {http.MethodPost, Path(pathToken, EntryHeld), "text/plain", valid, 415},
+		"no JSON":                {http.MethodPost, Path(pathToken, EntryHeld), "application/json", "{", 400},
+		"no review":              {http.MethodPost, Path(pathToken, EntryHeld), "application/json", "{}", 400},
+		"a review without a uid": {http.MethodPost, Path(pathToken, EntryHeld), "application/json", strings.Replace(valid, `"uid":"705ab4f5-6393-11e8-b7cc-42010a800002"`, `"uid":""`, 1), 400},
+		"an unknown operation":   {http.MethodPost, Path(pathToken, EntryHeld), "application/json", strings.Replace(valid, `"DELETE"`, `"CONNECT"`, 1), 400},
+		"an old version":         {http.MethodPost, Path(pathToken, EntryHeld), "application/json", strings.Replace(valid, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), 400},
+		"a body without end":     {http.MethodPost, Path(pathToken, EntryHeld), "application/json", strings.Repeat(" ", maxBody+1), 413},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -639,6 +642,78 @@ func TestHandlerAnswersHTTPErrors(t *testing.T) {
 			}
 			if strings.Contains(w.Body.String(), `"allowed":true`) {
 				t.Errorf("permitted: %s", w.Body)
+			}
+		})
+	}
+}
+
+// unreadBody fails the test where it is read.
+type unreadBody struct{ t *testing.T }
+
+func (b unreadBody) Read([]byte) (int, error) {
+	b.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestHandlerLooksAtNothingWithoutTheToken(t *testing.T) {
+	other := strings.Repeat("0", len(pathToken))
+	for name, path := range map[string]string{
+		"no token":                    "/admit/held",
+		"an empty token":              "/admit//held",
+		"another token":               Path(other, EntryHeld),
+		"the beginning of the token":  Path(pathToken[:len(pathToken)-1], EntryHeld),
+		"the token and more":          Path(pathToken+"0", EntryHeld),
+		"the token in capitals":       Path(strings.ToUpper(pathToken), EntryHeld),
+		"the token behind the entry":  "/admit/held/" + pathToken,
+		"the token behind another":    "/admit/" + other + "/" + pathToken + "/held",
+		"the token without the entry": "/" + pathToken + "/admit/held",
+		"another folder":              "/admin/" + pathToken + "/held",
+		"another token, other entry":  Path(other, "other"),
+		"the root":                    "/",
+		"the token in a query":        "/admit/held?token=" + pathToken,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, index(t, v1alpha1.ModeEnforce))
+			r := httptest.NewRequest(http.MethodPost, path, unreadBody{t})
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			f.handler.ServeHTTP(w, r)
+			if w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "allowed") {
+				t.Errorf("answered %d %s, want 404", w.Code, w.Body)
+			}
+			if n := testutil.ToFloat64(f.handler.metrics.unauthenticated); n != 1 {
+				t.Errorf("counted %v times, want once", n)
+			}
+		})
+	}
+}
+
+// TestHandlerCountsNoneWithTheToken keeps a mistake in an entry apart from a
+// stranger.
+func TestHandlerCountsNoneWithTheToken(t *testing.T) {
+	f := newFixture(t, index(t, v1alpha1.ModeEnforce))
+	for _, path := range []string{Path(pathToken, EntryHeld), Path(pathToken, "other"), Path(pathToken, "")} {
+		f.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, path, nil))
+	}
+	if n := testutil.ToFloat64(f.handler.metrics.unauthenticated); n != 0 {
+		t.Errorf("counted %v times", n)
+	}
+}
+
+func TestNewWantsATokenThatNobodyGuesses(t *testing.T) {
+	for name, token := range map[string]string{
+		"none": "", "a short one": pathToken[1:], "a slash": "/" + pathToken, "capitals": strings.ToUpper(pathToken), "dots": "../" + pathToken,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(Options{
+				Index: ownership.NewIndex(), Judge: &fakeJudge{}, Recorder: &fakeRecorder{}, Permits: &fakePermits{},
+				Namespace: ownSpace, SyncAccount: syncAccount, Token: token,
+			})
+			if err == nil || !strings.Contains(err.Error(), "Options.Token must be at least 32 small letters and digits") {
+				t.Errorf("New with the token %q: %v", token, err)
+			}
+			if token != "" && err != nil && strings.Contains(err.Error(), token) {
+				t.Errorf("the error tells the token: %v", err)
 			}
 		})
 	}

@@ -4,7 +4,6 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,8 +14,8 @@ type metrics struct {
 	vec *prometheus.HistogramVec
 	// observers by entry and outcome, so that a request looks nothing up by
 	// label.
-	observers    map[string]map[string]prometheus.Observer
-	panics, shed prometheus.Counter
+	observers                     map[string]map[string]prometheus.Observer
+	panics, shed, unauthenticated prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -35,6 +34,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "mainstay_webhook_shed_total",
 			Help: "Reviews that were not looked at because too many were under way until their time was over.",
 		}),
+		unauthenticated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mainstay_webhook_unauthenticated_total",
+			Help: "Requests whose path lacks the token of the webhook configuration; none of them is looked at.",
+		}),
 	}
 	for _, entry := range entries() {
 		m.observers[entry] = map[string]prometheus.Observer{}
@@ -43,8 +46,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	if registerer != nil {
-		if err := errors.Join(registerer.Register(m.vec), registerer.Register(m.panics), registerer.Register(m.shed)); err != nil {
-			return nil, fmt.Errorf("register metrics of admission: %w", err)
+		for _, c := range []prometheus.Collector{m.vec, m.panics, m.shed, m.unauthenticated} {
+			if err := registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("register metrics of admission: %w", err)
+			}
 		}
 	}
 	return m, nil

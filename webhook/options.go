@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +38,7 @@ type Off interface {
 	State(now time.Time) (active bool, reason string, until time.Time)
 }
 
-// Options of a Handler. The first six are required.
+// Options of a Handler. The first seven are required.
 type Options struct {
 	Index    *ownership.Index
 	Judge    Judge
@@ -47,6 +48,9 @@ type Options struct {
 	Namespace string
 	// SyncAccount is the full user name of Mainstay's own account.
 	SyncAccount string
+	// Token is the secret part of every path: who does not know it is not
+	// answered. It is the same on all replicas, and long enough for CheckToken.
+	Token string
 
 	// BreakGlass says how grants are asked for and approved.
 	BreakGlass BreakGlass
@@ -106,7 +110,7 @@ const (
 
 const defaultInFlight = 64 << 20
 
-// Handler serves POST /admit/<entry> for the entries below. It is safe for
+// Handler serves POST /admit/<token>/<entry> for the entries below. It is safe for
 // concurrent use.
 type Handler struct {
 	options Options
@@ -131,6 +135,9 @@ func New(options Options) (*Handler, error) {
 	case options.SyncAccount == "":
 		return nil, errors.New("webhook: Options.SyncAccount is required")
 	}
+	if err := CheckToken(options.Token); err != nil {
+		return nil, fmt.Errorf("webhook: Options.Token %w", err)
+	}
 	if options.Clock == nil {
 		options.Clock = time.Now
 	}
@@ -145,7 +152,19 @@ func New(options Options) (*Handler, error) {
 }
 
 // Path is where the API server finds an entry.
-func Path(entry string) string { return pathPrefix + entry }
+func Path(token, entry string) string { return pathPrefix + token + "/" + entry }
+
+// tokenSize is 128 bits in hexadecimal.
+const tokenSize = 32
+
+// CheckToken tells why a token can't be part of a Path: it has to be unguessable,
+// and the API server wants small letters and digits.
+func CheckToken(token string) error {
+	if len(token) < tokenSize || strings.Trim(token, "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+		return fmt.Errorf("must be at least %d small letters and digits", tokenSize)
+	}
+	return nil
+}
 
 const pathPrefix = "/admit/"
 

@@ -21,7 +21,7 @@ import (
 
 // serve sends a body to an entry and returns what comes back.
 func (f *fixture) serve(entry, query string, body io.Reader) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, Path(entry)+query, body)
+	r := httptest.NewRequest(http.MethodPost, Path(pathToken, entry)+query, body)
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)
@@ -184,7 +184,7 @@ func TestTimeoutIsTheRequests(t *testing.T) {
 		"": defaultTimeout, "?timeout=": defaultTimeout, "?timeout=soon": defaultTimeout, "?timeout=-1s": defaultTimeout,
 		"?timeout=0s": defaultTimeout, "?timeout=99999999999999999h": defaultTimeout,
 	} {
-		r := httptest.NewRequest(http.MethodPost, "/admit/held"+query, nil)
+		r := httptest.NewRequest(http.MethodPost, Path(pathToken, EntryHeld)+query, nil)
 		if got := timeout(r); got != want-answerMargin {
 			t.Errorf("%q: %s, want %s", query, got, want-answerMargin)
 		}

@@ -56,6 +56,12 @@ func (k *Key) Verify(purpose string, data []byte, seal string) error {
 	return nil
 }
 
+// Token is a word of 128 bits, in lower-case hexadecimal, that only who has the
+// key can tell, for what has to be the same on all replicas and can't be guessed.
+func (k *Key) Token(purpose string) string {
+	return hex.EncodeToString(k.sum("token", []byte(purpose))[:16])
+}
+
 // Mask is a short keyed hash of a value: equal values have equal masks, and
 // the value can't be found from it without the key.
 func (k *Key) Mask(value []byte) string {

@@ -65,6 +65,23 @@ func TestMask(t *testing.T) {
 	}
 }
 
+func TestToken(t *testing.T) {
+	k := key(t, 1)
+	token := k.Token("a")
+	if token != key(t, 1).Token("a") {
+		t.Error("two replicas have different tokens")
+	}
+	if token == k.Token("b") || token == key(t, 2).Token("a") {
+		t.Error("another purpose or key has the same token")
+	}
+	if len(token) != 32 || strings.Trim(token, "0123456789abcdef") != "" {
+		t.Errorf("token %q, want 32 hexadecimal characters", token)
+	}
+	if strings.HasPrefix(k.Seal("", []byte("a")), token) || strings.HasPrefix(token, k.Mask([]byte("a"))) {
+		t.Error("a token is the beginning of a seal or a mask")
+	}
+}
+
 func TestNewKeyWantsItsSize(t *testing.T) {
 	for _, n := range []int{0, Size - 1, Size + 1} {
 		if _, err := NewKey(make([]byte, n)); err == nil {

@@ -540,9 +540,10 @@ func lagging(t *testing.T, s *shell) (string, error) {
 	head := &ownership.Sync{Namespace: "mainstay-system", Name: "shop", Mode: v1alpha1.ModeEnforce, Generation: 1}
 	world.Must(t, index.Replace(head, nil))
 	nobody := new(unasked)
+	token := strings.Repeat("0", 32)
 	handler, err := webhook.New(webhook.Options{
 		Index: index, Judge: nobody, Recorder: nobody, Permits: nobody,
-		Namespace: "mainstay-system", SyncAccount: "system:serviceaccount:mainstay-system:mainstay",
+		Namespace: "mainstay-system", SyncAccount: "system:serviceaccount:mainstay-system:mainstay", Token: token,
 	})
 	world.Must(t, err)
 	live, err := s.run(t, "kubectl get deployment web -o json")
@@ -551,7 +552,7 @@ func lagging(t *testing.T, s *shell) (string, error) {
 		"kind":{"group":"apps","version":"v1","kind":"Deployment"},"resource":{"group":"apps","version":"v1","resource":"deployments"},
 		"namespace":"shop","name":"web","userInfo":{"username":"alice"},"oldObject":%s,"object":%s}}`,
 		live, strings.ReplaceAll(live, "nginx:1.27", "nginx:1.28"))
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, webhook.Path(webhook.EntryHeld)+"?timeout=3s", strings.NewReader(review))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, webhook.Path(token, webhook.EntryHeld)+"?timeout=3s", strings.NewReader(review))
 	request.Header.Set("Content-Type", "application/json")
 	response := httptest.NewRecorder()
 	handler.ServeHTTP(response, request)

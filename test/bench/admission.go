@@ -106,7 +106,7 @@ func (b *bench) inProcess() error {
 			r := testing.Benchmark(func(t *testing.B) {
 				t.ReportAllocs()
 				reader := bytes.NewReader(m.body)
-				r := httptest.NewRequest(http.MethodPost, webhook.Path(webhook.EntryHeld)+"?timeout=3s", nil)
+				r := httptest.NewRequest(http.MethodPost, webhook.Path(webhookToken, webhook.EntryHeld)+"?timeout=3s", nil)
 				r.Header.Set("Content-Type", "application/json")
 				r.ContentLength = int64(len(m.body))
 				w := unread{http.Header{}}
@@ -133,7 +133,7 @@ func (b *bench) inProcess() error {
 
 // answers makes sure that what is measured is what is meant.
 func answers(handler http.Handler, body []byte, allowed bool) error {
-	r := httptest.NewRequest(http.MethodPost, webhook.Path(webhook.EntryHeld)+"?timeout=3s", bytes.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, webhook.Path(webhookToken, webhook.EntryHeld)+"?timeout=3s", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)

@@ -122,7 +122,7 @@ func serve(ctx context.Context, role string, in io.Reader, out io.Writer) error 
 		<-ctx.Done()
 		_ = s.Close()
 	}()
-	fmt.Fprintln(out, "https://"+address+webhook.Path(webhook.EntryHeld)+"?timeout=3s")
+	fmt.Fprintln(out, "https://"+address+webhook.Path(webhookToken, webhook.EntryHeld)+"?timeout=3s")
 	if err := s.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -160,6 +160,9 @@ type permits struct{}
 
 func (permits) Keep(context.Context, *policy.Change, policy.Decision) error { return nil }
 
+// webhookToken is any: a process makes its own.
+const webhookToken = "0123456789abcdef0123456789abcdef"
+
 // newHandler is Mainstay's handler with everything real behind it: what is
 // declared, the policies, the ledger.
 func newHandler(ctx context.Context, modules map[string]string) (*webhook.Handler, error) {
@@ -182,7 +185,7 @@ func newHandler(ctx context.Context, modules map[string]string) (*webhook.Handle
 	}
 	return webhook.New(webhook.Options{
 		Index: index, Judge: engine, Recorder: recorder, Permits: permits{},
-		Namespace: ownNamespace, SyncAccount: syncAccount,
+		Namespace: ownNamespace, SyncAccount: syncAccount, Token: webhookToken,
 		CanGet: func(context.Context, *policy.User, schema.GroupVersionResource, string, string) bool { return true },
 	})
 }

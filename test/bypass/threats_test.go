@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -135,24 +137,54 @@ func threats() []*row {
 			},
 		},
 		{
-			id:      "3a 1 9 callers",
-			threat:  "someone other than the API server who asks the webhook, in anyone's name",
-			how:     "reviews of a restart and of an image sent straight to the webhook's port; then the image is asked for really",
-			want:    bounded,
-			because: "the answer changes nothing: who reaches the port learns what a policy would say, and a permit counts only for what the API server let through; a network policy keeps others away",
+			id:     "3a 1 9 callers",
+			threat: "someone other than the API server who asks the webhook, in anyone's name",
+			how: "reviews of an edit and of a restart, which is permitted and leaves a permit, sent straight to the webhook's port, to guessed paths; the Secrets that are permits for it are listed before and after; " +
+				"the webhook configuration, where the path stands, read with the role view",
+			want: refused,
+			because: "the path has a token in it, which stands in the webhook configuration, and in the API server's message to who is refused while Mainstay is down; " +
+				"webhook.clientCAFile asks for the API server's certificate, too",
 			try: func(a *attempt) {
 				review := func(edit func(map[string]any)) string {
 					old := a.object("deployment web", func(map[string]any) {})
 					next := a.object("deployment web", edit)
 					return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"UPDATE","kind":{"group":"apps","version":"v1","kind":"Deployment"},` +
-						`"resource":{"group":"apps","version":"v1","resource":"deployments"},"namespace":"` + a.namespace + `","name":"web","userInfo":{"username":"` + account + `"},"object":` + string(next) + `,"oldObject":` + string(old) + `}}`
+						`"resource":{"group":"apps","version":"v1","resource":"deployments"},"namespace":"` + a.namespace + `","name":"web","userInfo":{"username":"alice","groups":["system:masters"]},"object":` + string(next) + `,"oldObject":` + string(old) + `}}`
 				}
-				answer := a.ask("held", review(func(o map[string]any) {
-					o["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)["image"] = "nginx:1.28"
-				}))
+				template := func(o map[string]any) map[string]any {
+					return o["spec"].(map[string]any)["template"].(map[string]any)
+				}
+				image := review(func(o map[string]any) {
+					template(o)["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)["image"] = "nginx:1.28"
+				})
+				restart := review(func(o map[string]any) {
+					template(o)["metadata"].(map[string]any)["annotations"] = map[string]any{"kubectl.kubernetes.io/restartedAt": now()}
+				})
+				uid := strings.TrimSpace(a.must("alice", "", "get deployment web -o jsonpath={.metadata.uid}"))
+				if kept := permitsOf(a, uid); kept != 0 {
+					a.Fatalf("there are %d permits already", kept)
+				}
+				for _, guess := range []string{"/admit/", "/admit//", "/admit/" + strings.Repeat("0", 32) + "/", "/", "/admit/held/"} {
+					for _, body := range []string{image, restart} {
+						a.result.tries++
+						if answer := a.post(guess+"held", body); answer.status != http.StatusNotFound || strings.Contains(answer.body, "allowed") {
+							a.Errorf("%sheld: %d %s", guess, answer.status, answer.body)
+						}
+					}
+				}
+				if kept := permitsOf(a, uid); kept != 0 {
+					a.Errorf("there are %d permits", kept)
+				}
+				// The same is permitted where the token is known: it is the token that keeps the others out.
+				if answer := a.ask("held", restart); !strings.Contains(answer.body, `"allowed":true`) || permitsOf(a, uid) == 0 {
+					a.Errorf("by the configuration's path: %d %s, %d permits", answer.status, answer.body, permitsOf(a, uid))
+				}
+				a.must("admin", "", "create clusterrolebinding NS-view --clusterrole=view --user=NS-viewer")
+				a.Cleanup(func() { a.must("admin", "", "delete clusterrolebinding NS-view") })
+				viewer := a.as("admin", rest.ImpersonationConfig{UserName: a.namespace + "-viewer", Groups: []string{"system:authenticated"}})
 				a.result.tries++
-				if !strings.Contains(answer.body, `"allowed":false`) {
-					a.Errorf("an image in Mainstay's name: %d %s", answer.status, answer.body)
+				if _, err := viewer.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(context.WithoutCancel(a.Context()), "mainstay", metav1.GetOptions{}); !apierrors.IsForbidden(err) {
+					a.Errorf("who may view reads the webhook configuration: %v", err)
 				}
 				a.refused(tries{"set image deployment/web web=nginx:1.28": asked})
 			},
@@ -267,11 +299,26 @@ type reply struct {
 	body   string
 }
 
-// ask sends a review straight to the webhook's port.
+// ask sends a review straight to the webhook's port, to the path that the
+// configuration has.
 func (a *attempt) ask(entry, review string) reply {
 	a.Helper()
+	for _, w := range configuration(a).Webhooks {
+		if w.Name == entry+".mainstay.dev" {
+			u, err := url.Parse(*w.ClientConfig.URL)
+			world.Must(a.T, err)
+			return a.post(u.Path, review)
+		}
+	}
+	a.Fatalf("the configuration has no entry %s", entry)
+	return reply{}
+}
+
+// post sends a review straight to the webhook's port.
+func (a *attempt) post(path, review string) reply {
+	a.Helper()
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.authority(), MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
-	url := fmt.Sprintf("https://127.0.0.1:%d/admit/%s?timeout=5s", shared.State.Ports.Webhook, entry)
+	url := fmt.Sprintf("https://127.0.0.1:%d%s?timeout=5s", shared.State.Ports.Webhook, path)
 	resp, err := c.Post(url, "application/json", bytes.NewReader([]byte(review)))
 	world.Must(a.T, err)
 	defer resp.Body.Close()

@@ -98,13 +98,16 @@ func declare(t *testing.T, admin kubernetes.Interface, index *ownership.Index, n
 	}
 }
 
+// token is that of the paths.
+const token = "0123456789abcdef0123456789abcdef"
+
 // serve runs the webhook and its registration until the test ends.
 func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index, edits ...func(*registration.Options, *http.Server)) *registration.Registration {
 	t.Helper()
 	secret := must[[]byte](t)(seal.Generate())
 	permits := must[*permit.Store](t)(permit.New(permit.Options{Client: admin, Namespace: "mainstay-system", Key: must[*seal.Key](t)(seal.NewKey(secret))}))
 	handler := must[*webhook.Handler](t)(webhook.New(webhook.Options{
-		Index: index, Judge: refuseAll{}, Recorder: ignoreAll{}, Permits: permits, Namespace: "mainstay-system", SyncAccount: "admin",
+		Index: index, Judge: refuseAll{}, Recorder: ignoreAll{}, Permits: permits, Namespace: "mainstay-system", SyncAccount: "admin", Token: token,
 		CanGet: func(context.Context, *policy.User, schema.GroupVersionResource, string, string) bool { return true },
 	}))
 	certificate := must[*cert.Certificate](t)(cert.New(cert.Options{Client: admin, Namespace: "mainstay-system", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}))
@@ -116,7 +119,7 @@ func serve(t *testing.T, admin kubernetes.Interface, index *ownership.Index, edi
 	options := registration.Options{
 		Client: admin, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
 		Endpoint:  registration.Endpoint{URL: "https://" + listener.Addr().String()},
-		Namespace: "mainstay-system", SyncAccount: "admin", Error: func(err error) { t.Log(err) },
+		Namespace: "mainstay-system", SyncAccount: "admin", Token: token, Error: func(err error) { t.Log(err) },
 	}
 	for _, edit := range edits {
 		edit(&options, server)

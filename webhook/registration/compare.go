@@ -159,7 +159,7 @@ func failsClosedAt(have *configuration, d desired) bool {
 		if w.Name != webhook.EntryOwn+suffix {
 			continue
 		}
-		client := d.client(webhook.Path(webhook.EntryOwn))
+		client := d.client(webhook.Path(d.token, webhook.EntryOwn))
 		known := w.ClientConfig.CABundle
 		client.CABundle = known
 		return w.FailurePolicy != nil && *w.FailurePolicy == admissionregistrationv1.Fail &&

@@ -62,6 +62,7 @@ type desired struct {
 	bundle      []byte
 	namespace   string
 	syncAccount string
+	token       string
 	// connect are the pod subresources that a deny asks for.
 	connect []string
 	// fail is the policy of the entries held and own, scaleFail that of scale
@@ -260,7 +261,7 @@ func (d desired) entry(entry string, rules []admissionregistrationv1.RuleWithOpe
 	equivalent, sideEffects := admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
 	return admissionregistrationv1.MutatingWebhook{
 		Name:                    entry + suffix,
-		ClientConfig:            d.client(webhook.Path(entry)),
+		ClientConfig:            d.client(webhook.Path(d.token, entry)),
 		Rules:                   rules,
 		FailurePolicy:           &policy,
 		MatchPolicy:             &equivalent,

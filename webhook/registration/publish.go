@@ -80,7 +80,7 @@ func (r *Registration) wanted(have pair) (pair, time.Duration) {
 	}
 	d := desired{
 		declared: read(r.options.Index, r.options.Namespace), endpoint: r.options.Endpoint, bundle: bundle,
-		namespace: r.options.Namespace, syncAccount: r.options.SyncAccount, scaleFail: r.options.ScaleFail,
+		namespace: r.options.Namespace, syncAccount: r.options.SyncAccount, token: r.options.Token, scaleFail: r.options.ScaleFail,
 		timeout: r.options.TimeoutSeconds,
 	}
 	if r.options.Connect != nil {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/webhook"
 )
 
 // Mode says what happens to requests about held objects while Mainstay can't be
@@ -47,7 +48,7 @@ type Switch interface {
 }
 
 // Options of a Registration. Client, Index, Bundle, BundleChanged, Endpoint,
-// Namespace and SyncAccount are required.
+// Namespace, SyncAccount and Token are required.
 type Options struct {
 	Client kubernetes.Interface
 	Index  *ownership.Index
@@ -60,6 +61,8 @@ type Options struct {
 	// Namespace is Mainstay's own, SyncAccount its account's full user name.
 	Namespace   string
 	SyncAccount string
+	// Token is that of the webhook's paths.
+	Token string
 	// Connect returns the subresources of pods that a loaded deny asks for, and
 	// ConnectChanged a channel that closes when it may return others. Nil: none.
 	Connect        func() []string
@@ -141,6 +144,9 @@ func New(options Options) (*Registration, error) {
 		return nil, errors.New("registration: Options.Namespace is required")
 	case options.SyncAccount == "":
 		return nil, errors.New("registration: Options.SyncAccount is required")
+	}
+	if err := webhook.CheckToken(options.Token); err != nil {
+		return nil, fmt.Errorf("registration: Options.Token %w", err)
 	}
 	if options.Clock == nil {
 		options.Clock = time.Now

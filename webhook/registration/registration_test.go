@@ -36,6 +36,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 const (
 	namespace = "mainstay-system"
 	account   = "system:serviceaccount:mainstay-system:mainstay"
+	token     = "0123456789abcdef0123456789abcdef"
 )
 
 type declaredAs struct{ group, version, kind, resource, namespace, name string }
@@ -209,7 +210,7 @@ func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
 	declareFor(t, x, ownership.Sync{Name: "shop", Mode: v1alpha1.ModeEnforce, Controllers: v1alpha1.ControllersCorrect}, shop...)
 	declareFor(t, x, ownership.Sync{Name: "trial", Mode: v1alpha1.ModeObserve}, shop...)
 	d := desired{
-		declared: read(x, namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+		declared: read(x, namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, token: token, fail: true,
 	}
 	configurations := d.configurations()
 	for _, w := range slices.Concat(configurations.validating.Webhooks, configurations.mutating.Webhooks) {
@@ -232,7 +233,7 @@ func TestNothingThatMayNotWaitIsRegistered(t *testing.T) {
 
 func TestSameToleratesWhatOthersMayAdd(t *testing.T) {
 	want := desired{
-		declared: read(index(t, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, fail: true,
+		declared: read(index(t, shop...), namespace), endpoint: Endpoint{URL: "https://x"}, namespace: namespace, syncAccount: account, token: token, fail: true,
 	}.configurations().validating
 	ignore := admissionregistrationv1.Ignore
 	tests := map[string]struct {
@@ -385,7 +386,7 @@ func newFixture(t *testing.T, c *cluster, edits ...func(*Options)) *fixture {
 	options := Options{
 		Client: c, Index: f.index, Bundle: func() []byte { return []byte(bundle) },
 		BundleChanged: func() <-chan struct{} { return never }, Endpoint: Endpoint{URL: "https://127.0.0.1:9443"},
-		Namespace: namespace, SyncAccount: account, Off: f.off, Probe: c.probe,
+		Namespace: namespace, SyncAccount: account, Token: token, Off: f.off, Probe: c.probe,
 	}
 	for _, edit := range edits {
 		edit(&options)
@@ -541,6 +542,35 @@ func TestOffOpensTheEntriesForATime(t *testing.T) {
 	f.awaitPolicies(t, open)
 	await(t, "the state Off", func() bool { return f.State().Mode == Off || f.State().Mode == Fail })
 	f.awaitPolicies(t, closed)
+}
+
+func TestAnotherTokenIsProvenAnew(t *testing.T) {
+	c := reachable(newCluster())
+	if err := newFixture(t, c).Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.reach(false)
+	other := strings.Repeat("0", 32)
+	after := newFixture(t, c, func(o *Options) { o.Token = other })
+	if _, err := after.step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(open, policies(after.get(t))); diff != "" {
+		t.Errorf("before a canary went by the new paths (-want +got):\n%s", diff)
+	}
+	c.reach(true)
+	if err := after.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	have := after.get(t)
+	if diff := cmp.Diff(closed, policies(have)); diff != "" {
+		t.Errorf("policies (-want +got):\n%s", diff)
+	}
+	for _, w := range have.Webhooks {
+		if url := *w.ClientConfig.URL; !strings.Contains(url, "/admit/"+other+"/") {
+			t.Errorf("%s is asked at %s", w.Name, url)
+		}
+	}
 }
 
 func TestARestartOpensNoGap(t *testing.T) {

@@ -63,7 +63,7 @@ func (r *recording) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		resource += "/" + asked.SubResource
 	}
 	r.mu.Lock()
-	r.asked = append(r.asked, fmt.Sprintf("%s: %s %s", strings.TrimPrefix(req.URL.Path, webhook.Path("")), asked.Operation, resource))
+	r.asked = append(r.asked, fmt.Sprintf("%s: %s %s", strings.TrimPrefix(req.URL.Path, webhook.Path(token, "")), asked.Operation, resource))
 	r.mu.Unlock()
 	review.Response = &admissionv1.AdmissionResponse{UID: asked.UID, Allowed: true}
 	w.Header().Set("Content-Type", "application/json")

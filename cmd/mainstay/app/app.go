@@ -119,6 +119,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	// would only delay reverts.
 	restConfig.QPS = -1
 	restConfig.UserAgent = "mainstay/" + o.Version
+	conceal := new(concealer)
+	restConfig.Wrap(conceal.wrap)
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("register types: %w", err)
@@ -164,6 +166,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	token := key.Token("path of the webhook")
+	conceal.word.Store(&token)
 	index := ownership.NewIndex()
 	loader, err := ownership.NewLoader(ownership.LoaderOptions{Reader: direct, Key: key, Namespace: cfg.Namespace, Index: index})
 	if err != nil {
@@ -251,7 +255,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	}
 	registered, err := registration.New(registration.Options{
 		Client: kube, Index: index, Bundle: certificate.Bundle, BundleChanged: certificate.Changed,
-		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account,
+		Endpoint: endpoint(cfg), Namespace: cfg.Namespace, SyncAccount: account, Token: token,
 		Connect: engine.SubResources, ConnectChanged: engine.Changed,
 		ScaleFail: cfg.Webhook.ScaleFailurePolicy == config.FailurePolicyFail, TimeoutSeconds: cfg.Webhook.TimeoutSeconds,
 		Off: wayOut, Leader: lead.now.Load, Registerer: registry, Error: report,
@@ -262,7 +266,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	namespaces := newNamespaces(mgr.GetCache())
 	handler, err := webhook.New(webhook.Options{
 		Index: index, Judge: engine, Recorder: recorder, Permits: permits,
-		Namespace: cfg.Namespace, SyncAccount: account, Off: wayOut, Mask: key.Mask,
+		Namespace: cfg.Namespace, SyncAccount: account, Token: token, Off: wayOut, Mask: key.Mask,
 		CanGet: mayGet(kube), Pod: podMetadata(direct), NamespaceTerminating: namespaces.terminating, NamespaceMeta: namespaces.metadata,
 		Suspensions: suspensions, MaySuspend: maySuspend(kube), CheckPolicies: engine.Check, AccountExists: accountExists(kube),
 		BreakGlass: webhook.BreakGlass{

@@ -169,9 +169,10 @@ func TestASlowRequestIsAnsweredThoughTheReplicaEnds(t *testing.T) {
 				ID: ownership.ID{Kind: "ConfigMap", Namespace: "shop", Name: "c"}, Version: "v1", Resource: "configmaps",
 				Applied: &ownership.Content{File: "c.yaml", Line: 1, Baseline: json.RawMessage(`{"data":{"a":"b"}}`), Fields: json.RawMessage(`{"f:data":{"f:a":{}}}`)},
 			}}))
+			token := strings.Repeat("0", 32)
 			j := judge{tt.takes, make(chan struct{})}
 			handler, err := webhook.New(webhook.Options{
-				Index: index, Judge: j, Recorder: nobody{}, Permits: nobody{}, Namespace: "mainstay-system", SyncAccount: "mainstay",
+				Index: index, Judge: j, Recorder: nobody{}, Permits: nobody{}, Namespace: "mainstay-system", SyncAccount: "mainstay", Token: token,
 			})
 			must(t, err)
 			d := openDoor(t, handler)
@@ -187,7 +188,7 @@ func TestASlowRequestIsAnsweredThoughTheReplicaEnds(t *testing.T) {
 				started := time.Now()
 				defer func() { a.after = time.Since(started); answers <- a }()
 				var response *http.Response
-				response, a.err = d.client.Post(d.url+"/admit/held?timeout="+tt.timeout, "application/json", strings.NewReader(`{
+				response, a.err = d.client.Post(d.url+webhook.Path(token, webhook.EntryHeld)+"?timeout="+tt.timeout, "application/json", strings.NewReader(`{
 					"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u-1","operation":"UPDATE","namespace":"shop",
 					"kind":{"version":"v1","kind":"ConfigMap"},"resource":{"version":"v1","resource":"configmaps"},"userInfo":{"username":"alice"},
 					"oldObject":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"shop","name":"c"},"data":{"a":"b"}},
