@@ -164,6 +164,23 @@ func TestDeploymentIsRestrictedAndReadsTheConfiguration(t *testing.T) {
 	}
 }
 
+func TestTheAuthoritiesOfClientsAreMounted(t *testing.T) {
+	deployment := &appsv1.Deployment{}
+	find(t, render(t, map[string]any{"controller": map[string]any{"clientCAConfigMap": "api"}}), "Deployment", "mainstay", deployment)
+	pod := deployment.Spec.Template.Spec
+	for _, mount := range pod.Containers[0].VolumeMounts {
+		if mount.MountPath != "/etc/mainstay-clients" {
+			continue
+		}
+		for _, volume := range pod.Volumes {
+			if volume.Name == mount.Name && volume.ConfigMap != nil && volume.ConfigMap.Name == "api" && volume.ConfigMap.Optional == nil && mount.ReadOnly {
+				return
+			}
+		}
+	}
+	t.Errorf("the ConfigMap api is not mounted: %+v of %+v", pod.Containers[0].VolumeMounts, pod.Volumes)
+}
+
 func TestAReplicaIsGivenTheTimeToEnd(t *testing.T) {
 	for delay, want := range map[string]int64{"": 45, "0s": 35, "120s": 155} {
 		t.Run("webhook.shutdownDelay="+delay, func(t *testing.T) {
@@ -203,6 +220,15 @@ func TestConfigMapIsAValidConfiguration(t *testing.T) {
 				c.ClusterName = "prod-eu-1"
 				c.Webhook.ScaleFailurePolicy = config.FailurePolicyFail
 				c.Policies.PersonFieldManagers = []string{"kubectl*"}
+			},
+		},
+		"clients have to show a certificate": {
+			values: map[string]any{
+				"controller": map[string]any{"clientCAConfigMap": "api"},
+				"config":     map[string]any{"webhook": map[string]any{"clientNames": []any{"kube-apiserver"}}},
+			},
+			want: func(c *config.Config) {
+				c.Webhook.ClientCAFile, c.Webhook.ClientNames = "/etc/mainstay-clients/ca.crt", []string{"kube-apiserver"}
 			},
 		},
 	}

@@ -47,6 +47,13 @@ type Webhook struct {
 	// Service is how the API server reaches it inside the cluster; the default
 	// where there is no URL.
 	Service *Service `json:"service,omitempty"`
+	// ClientCAFile holds the PEM of the authorities that sign the certificates
+	// of API servers. Where it is set, nobody else is served. It is read again
+	// when it changes.
+	ClientCAFile string `json:"clientCAFile,omitempty"`
+	// ClientNames are the common names and alternative names that such a
+	// certificate may have; empty means any that those authorities signed.
+	ClientNames []string `json:"clientNames,omitempty"`
 	// TimeoutSeconds is how long the API server waits for a decision, 1 to 10.
 	TimeoutSeconds int32 `json:"timeoutSeconds"`
 	// ScaleFailurePolicy says what happens to a scale request while no replica

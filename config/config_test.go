@@ -84,6 +84,12 @@ func TestParseReadsOverTheDefaults(t *testing.T) {
 			file: "webhook: {shutdownDelay: 0s}",
 			want: func(c *config.Config) { c.Webhook.ShutdownDelay.Duration = 0 },
 		},
+		"clients may have to show a certificate": {
+			file: "webhook: {clientCAFile: /etc/ca.crt, clientNames: [kube-apiserver]}",
+			want: func(c *config.Config) {
+				c.Webhook.ClientCAFile, c.Webhook.ClientNames = "/etc/ca.crt", []string{"kube-apiserver"}
+			},
+		},
 		"metrics can be turned off": {
 			file: `metrics: {bindAddress: "0"}`,
 			want: func(c *config.Config) { c.Metrics.BindAddress = "0" },
@@ -140,6 +146,9 @@ func TestParseRefuses(t *testing.T) {
 		"a suspension without an end":         {header + "suspension: {max: 0s}", "suspension.max: must be between 1m and 720h, is 0s"},
 		"a suspension of a year":              {header + "suspension: {max: 8760h}", "suspension.max: must be between 1m and 720h"},
 		"a bad namespace":                     {header + "namespace: Main_Stay", "namespace: must be the name of a namespace"},
+		"a client authority without a place":  {header + "webhook: {clientCAFile: ca.crt}", `webhook.clientCAFile: must be an absolute path, is "ca.crt"`},
+		"names of clients and no authority":   {header + "webhook: {clientNames: [kube-apiserver]}", "webhook.clientNames: need webhook.clientCAFile"},
+		"a client without a name":             {header + "webhook: {clientCAFile: /ca.crt, clientNames: [a, '']}", `webhook.clientNames[1]: must be the name in a certificate, is ""`},
 		"a bad port":                          {header + "webhook: {service: {port: 70000}}", "webhook.service.port: must be between"},
 	}
 	for name, tt := range tests {

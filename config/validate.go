@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ func (c *Config) Validate() error {
 	check("namespace", dnsLabel(c.Namespace))
 	check("webhook.bindAddress", bindAddress(c.Webhook.BindAddress))
 	c.Webhook.validateTarget(wrong)
+	c.Webhook.validateClients(wrong)
 	if seconds := c.Webhook.TimeoutSeconds; seconds < 1 || seconds > 10 {
 		wrong("webhook.timeoutSeconds", "must be between 1 and 10, is %d", seconds)
 	}
@@ -113,6 +115,21 @@ func (w *Webhook) validateTarget(wrong func(path, format string, args ...any)) {
 		}
 		if port := w.Service.Port; port < 1 || port > 65535 {
 			wrong("webhook.service.port", "must be between 1 and 65535, is %d", port)
+		}
+	}
+}
+
+// validateClients checks who may ask.
+func (w *Webhook) validateClients(wrong func(path, format string, args ...any)) {
+	if w.ClientCAFile != "" && !filepath.IsAbs(w.ClientCAFile) {
+		wrong("webhook.clientCAFile", "must be an absolute path, is %q", w.ClientCAFile)
+	}
+	if len(w.ClientNames) > 0 && w.ClientCAFile == "" {
+		wrong("webhook.clientNames", "need webhook.clientCAFile: without it no client shows a certificate")
+	}
+	for i, name := range w.ClientNames {
+		if strings.TrimSpace(name) != name || name == "" {
+			wrong(fmt.Sprintf("webhook.clientNames[%d]", i), "must be the name in a certificate, is %q", name)
 		}
 	}
 }

@@ -37,5 +37,8 @@ The configuration file: the user's part, and over it what the chart decides.
   "health" (dict "bindAddress" ":8081")
   "leaderElection" (dict "enabled" true)
   "sync" (dict "cacheDir" "/var/cache/mainstay") -}}
+{{- if .Values.controller.clientCAConfigMap -}}
+{{- $_ := set $chart.webhook "clientCAFile" "/etc/mainstay-clients/ca.crt" -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $chart) -}}
 {{- end }}

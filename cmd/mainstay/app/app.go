@@ -279,7 +279,15 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := newServer(cfg.Webhook.BindAddress, handler, certificate.TLSConfig(), log.WithName("webhook"))
+	tlsConfig := certificate.TLSConfig()
+	if cfg.Webhook.ClientCAFile != "" {
+		callers, err := newCallers(cfg.Webhook.ClientCAFile, cfg.Webhook.ClientNames, log.WithName("webhook"))
+		if err != nil {
+			return nil, err
+		}
+		tlsConfig = callers.required(tlsConfig)
+	}
+	server := newServer(cfg.Webhook.BindAddress, handler, tlsConfig, log.WithName("webhook"))
 
 	// The sync loop.
 	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir})

@@ -49,20 +49,26 @@ type door struct {
 	server *server
 	url    string
 	client *http.Client
+	// sessions that its clients may resume; nil for none.
+	sessions tls.ClientSessionCache
 	// stop drains the server and returns what Start did.
 	stop func() error
 }
 
-func openDoor(t *testing.T, handler http.Handler) *door {
+func openDoor(t *testing.T, handler http.Handler, edits ...func(*tls.Config) *tls.Config) *door {
 	t.Helper()
 	identity := httptest.NewTLSServer(http.NotFoundHandler())
 	identity.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(identity.Certificate())
 	address := freeAddress(t)
+	tlsConfig := &tls.Config{Certificates: identity.TLS.Certificates, MinVersion: tls.VersionTLS12}
+	for _, edit := range edits {
+		tlsConfig = edit(tlsConfig)
+	}
 	d := &door{
 		t: t, url: "https://" + address,
-		server: newServer(address, handler, &tls.Config{Certificates: identity.TLS.Certificates, MinVersion: tls.VersionTLS12}, logr.Discard()),
+		server: newServer(address, handler, tlsConfig, logr.Discard()),
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}},
 	}
 	if err := d.server.ready(nil); err == nil {
