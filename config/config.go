@@ -106,6 +106,10 @@ type Sync struct {
 	CacheDir string `json:"cacheDir"`
 	// Parallelism is the number of objects written at the same time, 1 to 256.
 	Parallelism int `json:"parallelism"`
+	// TenantFileSources lets GitSyncs outside Mainstay's namespace follow file://
+	// repositories. Off by default: they could read what Mainstay's own process
+	// can, the clones of other teams' repositories among it.
+	TenantFileSources bool `json:"tenantFileSources,omitempty"`
 }
 
 // Policies configures judging.

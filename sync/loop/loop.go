@@ -128,6 +128,9 @@ type Options struct {
 	Namespace string
 	// Parallelism of dry-runs and applies. Default 32.
 	Parallelism int
+	// TenantFileSources lets GitSyncs outside Namespace read repositories from
+	// this process's disk.
+	TenantFileSources bool
 	// Workers that compare and revert. Default 8.
 	Workers int
 }

@@ -181,7 +181,7 @@ func newTheatre(t *testing.T) *theatre {
 		Registration: fakeRegistration{}, Off: off, Suspended: suspended,
 		Events: events.NewFakeRecorder(1000), Registerer: prometheus.NewRegistry(),
 		Key: key, Await: func(context.Context) error { return nil },
-	}, Options{Namespace: namespace})
+	}, Options{Namespace: namespace, TenantFileSources: true})
 	must(t, err)
 
 	ctx, cancel := context.WithCancel(ctrl.LoggerInto(t.Context(), testr.New(t)))

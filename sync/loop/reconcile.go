@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,6 +52,10 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 	if l.tenant(gs) && gs.Spec.ServiceAccountName == "" {
 		return reconcile.Result{}, l.stalled(ctx, gs, "ServiceAccountRequired", fmt.Sprintf(
 			"outside namespace %s a GitSync writes in the name of an account of its own namespace: set spec.serviceAccountName", l.o.Namespace))
+	}
+	if l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL) {
+		return reconcile.Result{}, l.stalled(ctx, gs, "SourceNotAllowed", fmt.Sprintf(
+			"outside namespace %s a GitSync may not read repositories from Mainstay's own disk: write https://host/path.git as spec.source.url", l.o.Namespace))
 	}
 	if controllerutil.AddFinalizer(gs, v1alpha1.GitSyncFinalizer) {
 		finalizers, err := json.Marshal(gs.Finalizers)
@@ -130,6 +135,12 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 
 // tenant tells that a GitSync may speak about its own namespace only.
 func (l *Loop) tenant(gs *v1alpha1.GitSync) bool { return gs.Namespace != l.o.Namespace }
+
+// onDisk tells that a repository is a folder of this machine.
+func onDisk(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == "file" // one that can't be parsed can't be fetched
+}
 
 // outcome of one look.
 type outcome struct {

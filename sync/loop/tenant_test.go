@@ -47,6 +47,33 @@ func TestAGitSyncElsewhereNeedsAnAccount(t *testing.T) {
 	}
 }
 
+// Whoever may write a GitSync in a namespace must not read the controller's disk,
+// with the clones of other teams on it, by it.
+func TestATenantReadsNoRepositoryFromTheDisk(t *testing.T) {
+	s := newTheatre(t)
+	s.loop.o.TenantFileSources = false
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.synced() // Mainstay's own namespace may
+	team := s.tenant("team")
+	team.account("deployer", "create", "patch", "delete")
+	team.push("team/cm.yaml", configMap("settings", "one"))
+	team.edit(func(gs *v1alpha1.GitSync) { gs.Spec.ServiceAccountName = "deployer" })
+	gs := team.look()
+	for _, name := range []string{"Ready", "Stalled"} {
+		if c := condition(gs, name); c.Reason != "SourceNotAllowed" || !strings.Contains(c.Message, "https://") {
+			t.Errorf("%s = %+v, want SourceNotAllowed and what to write", name, c)
+		}
+	}
+	if c := condition(gs, "Stalled"); c.Status != metav1.ConditionTrue {
+		t.Errorf("Stalled = %s, want True", c.Status)
+	}
+	if err := team.get("settings", new(corev1.ConfigMap)); !apierrors.IsNotFound(err) {
+		t.Errorf("settings: %v, want nothing to be applied", err)
+	}
+	s.loop.o.TenantFileSources = true
+	team.ready()
+}
+
 // ready looks until the account's role is in force.
 func (s *theatre) ready() {
 	s.t.Helper()

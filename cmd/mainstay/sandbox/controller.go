@@ -146,7 +146,8 @@ func writeControllerConfig(s *State) error {
 		"leaderElection": map[string]any{"enabled": false},
 		// Whoever plays here is alone.
 		"breakGlass": map[string]any{"emergencyGroups": []string{"developers"}},
-		"sync":       map[string]any{"cacheDir": filepath.Join(s.Dir, "cache")},
+		// All that is on this machine is theirs.
+		"sync": map[string]any{"cacheDir": filepath.Join(s.Dir, "cache"), "tenantFileSources": true},
 	})
 	if err != nil {
 		return err
