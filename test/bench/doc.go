@@ -6,7 +6,7 @@
 //
 //	go run ./test/bench [-o json] [-objects 10000]
 //
-// BENCH=admission, policy or sync measures a part. Only ratios of one run are
+// BENCH=admission, policy, profile or sync measures a part. Only ratios of one run are
 // worth comparing: the peers are measured at the same time on the same machine.
 // It exits with 0 when everything could be measured, whatever the numbers are,
 // and leaves nothing running behind.

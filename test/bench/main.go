@@ -47,7 +47,7 @@ func start() int {
 }
 
 // parts of the benchmark, in the order in which they run.
-var parts = []string{"admission", "policy", "sync"}
+var parts = []string{"admission", "policy", "profile", "sync"}
 
 // bench is one run.
 type bench struct {
@@ -112,6 +112,8 @@ func (b *bench) measure(part string) error {
 		return b.admission()
 	case "policy":
 		return b.policy()
+	case "profile":
+		return b.profiles()
 	default:
 		return b.sync()
 	}

@@ -17,13 +17,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/audit"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -44,8 +44,9 @@ const (
 
 // peer is a server that runs beside the benchmark.
 type peer struct {
-	url string
-	pid int
+	url    string
+	pid    int
+	client *http.Client
 }
 
 // start runs this program again in a role. It ends with this process, whatever
@@ -110,9 +111,18 @@ func serve(ctx context.Context, role string, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
+	var seen atomic.Int64
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == callsPath {
+			fmt.Fprintln(w, seen.Load())
+			return
+		}
+		seen.Add(1)
+		handler.ServeHTTP(w, r)
+	})
 	// As the process does it.
 	s := &http.Server{
-		Handler:           handler,
+		Handler:           counted,
 		ReadHeaderTimeout: 5 * time.Second,
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{certificate},
@@ -171,14 +181,21 @@ func newHandler(ctx context.Context, modules map[string]string) (*webhook.Handle
 		return nil, err
 	}
 	index := ownership.NewIndex()
+	if err := surface(index); err != nil {
+		return nil, err
+	}
 	declared, _, _ := reviews()
 	entries := []*ownership.Entry{record(declared), patchedRecord()}
 	for i := range 998 {
 		entries = append(entries, record(deployment("other", fmt.Sprintf("app-%d", i), 4)))
 	}
-	if err := index.Replace(head(v1alpha1.ModeEnforce), entries); err != nil {
+	if err := index.Replace(head(), entries); err != nil {
 		return nil, err
 	}
+	return handlerOf(engine, index)
+}
+
+func handlerOf(engine *policy.Engine, index *ownership.Index) (*webhook.Handler, error) {
 	recorder, err := audit.New(audit.Options{Ledger: io.Discard})
 	if err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 
 	"github.com/valyala/fastjson"
 
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -79,7 +78,7 @@ func refusedChange() (*policy.Change, error) {
 	declared, _, refused := reviews()
 	index := ownership.NewIndex()
 	e := record(declared)
-	if err := index.Replace(head(v1alpha1.ModeEnforce), []*ownership.Entry{e}); err != nil {
+	if err := index.Replace(head(), []*ownership.Entry{e}); err != nil {
 		return nil, err
 	}
 	r, _ := index.Lookup(e.ID)

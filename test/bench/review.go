@@ -207,9 +207,9 @@ func content(o object) *ownership.Content {
 	}
 }
 
-func head(mode v1alpha1.Mode) *ownership.Sync {
+func head() *ownership.Sync {
 	return &ownership.Sync{
-		Namespace: ownNamespace, Name: syncName, Mode: mode, Undeclared: v1alpha1.UndeclaredRejectPeople,
+		Namespace: ownNamespace, Name: syncName, Mode: v1alpha1.ModeEnforce, Undeclared: v1alpha1.UndeclaredRejectPeople,
 		Contact: "#shop-oncall", URL: "https://git.example.org/shop.git", Generation: 1,
 		Applied: ownership.Revision{Name: "main@sha1:a1b2c3d4", Commit: "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2"},
 	}

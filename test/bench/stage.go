@@ -55,12 +55,12 @@ type stage struct {
 	stop      func()
 }
 
-type registration struct{}
+type registered struct{}
 
-func (registration) Ensure(context.Context) error   { return nil }
-func (registration) State() (mode, message string)  { return "Fail", "" }
-func (registration) Changed() <-chan struct{}       { return nil }
-func (registration) Sees(schema.GroupResource) bool { return true }
+func (registered) Ensure(context.Context) error   { return nil }
+func (registered) State() (mode, message string)  { return "Fail", "" }
+func (registered) Changed() <-chan struct{}       { return nil }
+func (registered) Sees(schema.GroupResource) bool { return true }
 
 func (permits) FindDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
 func (permits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
@@ -193,7 +193,7 @@ func (b *bench) newStage(name string) (*stage, error) {
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Key: key, Index: s.index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits{}, Recorder: recorder{},
-		Registration: registration{}, Off: off{}, Events: events{},
+		Registration: registered{}, Off: off{}, Events: events{},
 		Await: func(context.Context) error { return nil },
 	}, loop.Options{Namespace: name})
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox/controlplane"
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/drift"
@@ -52,7 +51,7 @@ func (b *bench) compare() error {
 			o := kind.make(i)
 			entries[i], alive[i] = record(o), encode(live(o))
 		}
-		if err := index.Replace(head(v1alpha1.ModeEnforce), entries); err != nil {
+		if err := index.Replace(head(), entries); err != nil {
 			return err
 		}
 		stop, err := b.profiled(kind.what)
