@@ -82,9 +82,10 @@ type Options struct {
 	// NamespaceMeta returns the labels and annotations of a namespace as
 	// policies see them.
 	NamespaceMeta func(name string) (labels, annotations map[string]string)
-	// InFlight bounds the bytes of all reviews that are judged at one time;
-	// what comes on top waits, and is refused when its time is over. Default
-	// 64 MiB.
+	// InFlight bounds the bytes of the reviews that are judged at one time;
+	// what comes on top waits, and is refused when its time is over. Large ones
+	// have a quarter as much for themselves, and again for what they are
+	// parsed to. Default 64 MiB.
 	InFlight int64
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer

@@ -58,21 +58,29 @@ func (h *Handler) refuseHTTP(w http.ResponseWriter, err error) {
 }
 
 // flight bounds the memory of the reviews that are being judged: what comes on
-// top waits for its turn, as long as it has time.
+// top waits for its turn, as long as it has time. Large ones wait among
+// themselves: however many come, the usual ones are answered.
 type flight struct {
-	limit int64
-	// bytes are those of the bodies, parsed those of what large bodies are
-	// parsed to: many small values take a multiple of their text.
-	bytes, parsed *semaphore.Weighted
+	limit, largeLimit int64
+	// bytes are those of the usual bodies, large those of the large ones, and
+	// parsed those of what large bodies are parsed to: many small values take a
+	// multiple of their text.
+	bytes, large, parsed *semaphore.Weighted
 }
 
 func newFlight(limit int64) *flight {
-	return &flight{limit: limit, bytes: semaphore.NewWeighted(limit), parsed: semaphore.NewWeighted(limit)}
+	largeLimit := max(limit/4, 1)
+	return &flight{
+		limit: limit, largeLimit: largeLimit,
+		bytes: semaphore.NewWeighted(limit), large: semaphore.NewWeighted(largeLimit), parsed: semaphore.NewWeighted(largeLimit),
+	}
 }
 
 // load is what one review takes.
 type load struct {
-	flight        *flight
+	flight *flight
+	// room is where bytes were taken from.
+	room          *semaphore.Weighted
 	bytes, parsed int64
 	body          *bytes.Buffer
 	parser        *fastjson.Parser
@@ -92,8 +100,11 @@ func (f *flight) enter(ctx context.Context, r *http.Request) (*load, error) {
 	if size < 0 {
 		size = maxBody
 	}
-	l := &load{flight: f, bytes: min(size, f.limit)}
-	if err := f.bytes.Acquire(ctx, l.bytes); err != nil {
+	l := &load{flight: f, room: f.bytes, bytes: min(size, f.limit)}
+	if size > largeBody {
+		l.room, l.bytes = f.large, min(size, f.largeLimit)
+	}
+	if err := l.room.Acquire(ctx, l.bytes); err != nil {
 		return nil, errShed
 	}
 	l.body, l.parser = buffers.Get().(*bytes.Buffer), parsers.Get()
@@ -105,7 +116,7 @@ func (l *load) parse(ctx context.Context) error {
 	if l.body.Len() <= largeBody {
 		return nil
 	}
-	size := min(int64(valueSize*(1+bytes.Count(l.body.Bytes(), []byte(",")))), l.flight.limit)
+	size := min(int64(valueSize*(1+bytes.Count(l.body.Bytes(), []byte(",")))), l.flight.largeLimit)
 	if err := l.flight.parsed.Acquire(ctx, size); err != nil {
 		return errShed
 	}
@@ -130,7 +141,7 @@ func (l *load) release() {
 		buffers.Put(l.body)
 		parsers.Put(l.parser)
 	}
-	l.flight.bytes.Release(l.bytes)
+	l.room.Release(l.bytes)
 	l.flight.parsed.Release(l.parsed)
 }
 

@@ -84,11 +84,12 @@ func TestTooManyReviewsAreShed(t *testing.T) {
 		body := deployment("UPDATE", live(t), live(t, image("nginx:1.28"))).body(t)
 		f := newFixture(t, index(t, v1alpha1.ModeEnforce), func(o *Options) { o.InFlight = int64(len(body)) })
 		slow := silent{make(chan struct{})}
+		chunked := func() io.Reader { return struct{ io.Reader }{strings.NewReader(body)} } // whose size nobody knows
 		go f.serve(EntryHeld, "?timeout=30s", slow)
 		synctest.Wait()
 
 		started := time.Now()
-		w := f.serve(EntryHeld, "?timeout=2s", strings.NewReader(body))
+		w := f.serve(EntryHeld, "?timeout=2s", chunked())
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 			t.Errorf("status %d: %s", w.Code, w.Body)
 		}
@@ -99,15 +100,19 @@ func TestTooManyReviewsAreShed(t *testing.T) {
 			t.Errorf("counted %v", got)
 		}
 
+		if w := f.serve(EntryHeld, "?timeout=2s", strings.NewReader(body)); w.Code != 200 {
+			t.Errorf("a small one waits for large ones: status %d: %s", w.Code, w.Body)
+		}
+
 		// The next one waits for room, and finds it.
 		go func() {
 			time.Sleep(time.Second)
 			close(slow.release)
 		}()
-		if w := f.serve(EntryHeld, "?timeout=2s", strings.NewReader(body)); w.Code != 200 || !strings.Contains(w.Body.String(), `"allowed":false`) {
+		if w := f.serve(EntryHeld, "?timeout=2s", chunked()); w.Code != 200 || !strings.Contains(w.Body.String(), `"allowed":false`) {
 			t.Errorf("status %d: %s", w.Code, w.Body)
 		}
-		if w := f.serve(EntryHeld, "?timeout=2s", strings.NewReader(body)); w.Code != 200 {
+		if w := f.serve(EntryHeld, "?timeout=2s", chunked()); w.Code != 200 {
 			t.Errorf("room is not given back: status %d: %s", w.Code, w.Body)
 		}
 	})

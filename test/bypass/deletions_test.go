@@ -100,5 +100,36 @@ func deletions() []*row {
 				a.refusedFor("admin", "", tries{"delete namespace NS --dry-run=server": "would go with it"})
 			},
 		},
+		{
+			id:      "3c namespace of Mainstay",
+			threat:  "Mainstay deleted with its namespace and its records, or with its definitions",
+			how:     "delete of its namespace by name, by label and by raw request, of each of its definitions and of all of them, as alice and as system:masters; a definition of its that serves nothing",
+			want:    refused,
+			because: "as long as a GitSync holds anything; the refusal says in which order to uninstall",
+			try: func(a *attempt) {
+				const order, let = "uninstall in this order: kubectl delete gitsyncs", "delete the GitSyncs first"
+				for _, more := range []string{" --dry-run=server", ""} {
+					for _, user := range []string{"alice", "admin"} {
+						all := tries{
+							"delete namespace mainstay-system" + more:                                order,
+							"delete namespace -l kubernetes.io/metadata.name=mainstay-system" + more: order,
+							"delete crd gitsyncs.mainstay.dev" + more:                                let,
+							"delete crd changepolicies.mainstay.dev" + more:                          let,
+							"delete crd breakglasses.mainstay.dev" + more:                            let,
+							"delete crd inventories.mainstay.dev" + more:                             let,
+							`patch crd gitsyncs.mainstay.dev --type=json -p=[{"op":"replace","path":"/spec/versions/0/served","value":false}]` + more: let,
+						}
+						if more == "" {
+							all["delete --raw /api/v1/namespaces/mainstay-system"] = order
+							all["delete --raw /apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldSelector=metadata.name=gitsyncs.mainstay.dev"] = let
+						}
+						a.refusedFor(user, "", all)
+						if a.Failed() {
+							return // before anything is lost
+						}
+					}
+				}
+			},
+		},
 	}
 }

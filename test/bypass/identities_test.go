@@ -73,6 +73,31 @@ func identities() []*row {
 			},
 		},
 		{
+			id:     "3c token Secrets",
+			threat: "a Secret that the token controller fills with a token of Mainstay's account",
+			how:    "a Secret of that type for Mainstay's account, by create and by apply; one for another account, given to Mainstay's by annotate and by patch; as alice and as system:masters",
+			want:   refused,
+			try: func(a *attempt) {
+				of := func(name, account string) string {
+					return "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/service-account-token\nmetadata: {name: " + name +
+						", namespace: mainstay-system, annotations: {kubernetes.io/service-account.name: " + account + "}}\n"
+				}
+				const say = "a token of Mainstay's account"
+				a.must("alice", of("NS", "default"), "create -n mainstay-system -f -")
+				a.Cleanup(func() { a.must("admin", "", "-n mainstay-system delete secret NS") })
+				for _, user := range []string{"alice", "admin"} {
+					a.refusedFor(user, of("NS-2", "mainstay"), tries{
+						"create -n mainstay-system -f -":              say,
+						"apply --server-side -n mainstay-system -f -": say,
+					})
+					a.refusedFor(user, "", tries{
+						"-n mainstay-system annotate --overwrite secret NS kubernetes.io/service-account.name=mainstay":                                     say,
+						`-n mainstay-system patch secret NS --type=merge -p={"metadata":{"annotations":{"kubernetes.io/service-account.name":"mainstay"}}}`: say,
+					})
+				}
+			},
+		},
+		{
 			id:     "3c account of the namespace",
 			threat: "some account of Mainstay's namespace, trusted for where it is",
 			how:    "an edit and a deletion --as the default account of mainstay-system, and as a longer name than Mainstay's",

@@ -213,23 +213,43 @@ func kinds() []*row {
 		{
 			id:      "3c schema",
 			threat:  "the schema of a kind that others define changed, so that a declared value is dropped from what is stored",
-			how:     "a property that git declares removed from the schema, and put back",
-			want:    repaired,
-			within:  10 * time.Second,
-			because: "while the schema lacks it no one can write it; the ledger and the log name the object, and it is back with the property",
+			how:     "a property that git declares removed from the schema, alone, with its siblings and with its parent; an open part closed; the same as system:masters",
+			want:    refused,
+			because: "where git declares the definition, too, and says so itself, that counts",
+			objects: strings.Replace(gadget, "{size: 1}", "{size: 1, more: {deep: {a: b}}}", 1),
+			outside: strings.ReplaceAll(gadgets, "STATUS", withStatus),
+			try: func(a *attempt) {
+				const patch, schema = "patch customresourcedefinition gadgets.NS.example.org --type=json -p=", "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+				all := tries{
+					patch + `[{"op":"remove","path":"` + schema + `/properties/size"}]`:                                      "spec.size, which the new schema does not have",
+					patch + `[{"op":"remove","path":"` + schema + `/properties"}]`:                                           "which the new schema does not have",
+					patch + `[{"op":"remove","path":"` + schema + `"}]`:                                                      "spec, which the new schema does not have",
+					patch + `[{"op":"remove","path":"` + schema + `/properties/more/x-kubernetes-preserve-unknown-fields"}]`: "spec.more.deep, which the new schema does not have",
+					patch + `[{"op":"remove","path":"` + schema + `/properties/size"}]` + " --dry-run=server":                "would lose what git says",
+				}
+				a.refused(all)
+				a.refusedFor("admin", "", all)
+			},
+		},
+		{
+			id:      "3c conversion",
+			threat:  "another conversion between the versions of a kind, whose webhook may make of an object what it likes",
+			how:     "the conversion of a definition that git does not declare given to a webhook, and taken back",
+			want:    free,
+			because: "what a conversion makes of an object nobody can tell before: kubectl prints a warning, the ledger has it, and what comes of it is drift",
 			objects: gadget,
 			outside: strings.ReplaceAll(gadgets, "STATUS", withStatus),
 			try: func(a *attempt) {
-				const patch = `patch customresourcedefinition gadgets.NS.example.org --type=json -p=[{"op":"OP","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size"MORE}]`
-				a.result.tries++
-				a.must("alice", "", strings.NewReplacer("OP", "remove", "MORE", "").Replace(patch))
-				shared.Await(a.T, "the value is gone", func() (bool, string) {
-					out, err := a.kubectl("admin", "", "get gadgets.v1.NS.example.org one -o jsonpath={.spec}")
-					return err == nil && !strings.Contains(out, "size"), out
-				})
-				a.slipped()
-				a.must("alice", "", strings.NewReplacer("OP", "add", "MORE", `,"value":{"type":"integer"}`).Replace(patch))
-				a.repaired()
+				for _, conversion := range []string{
+					`{"strategy":"Webhook","webhook":{"conversionReviewVersions":["v1"],"clientConfig":{"url":"https://127.0.0.1:1/"}}}`,
+					`{"strategy":"None","webhook":null}`,
+				} {
+					a.result.tries++
+					out := a.must("alice", "", `patch customresourcedefinition gadgets.NS.example.org --type=merge -p={"spec":{"conversion":`+conversion+`}}`)
+					if !strings.Contains(out, "Warning: ") || !strings.Contains(out, "would be converted in another way") {
+						a.Errorf("kubectl said %s", out)
+					}
+				}
 			},
 		},
 		{

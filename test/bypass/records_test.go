@@ -5,6 +5,9 @@ package bypass
 
 import (
 	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -177,6 +180,99 @@ func records() []*row {
 			},
 		},
 		{
+			id:     "3c suspension",
+			threat: "a GitSync suspended by who may write it and does not hold the verb for it",
+			how:    "the annotation set by someone with the role mainstay-edit: by patch, by apply, as a dry run; a suspension written into the status; by alice, who holds the verb, without a reason and for too long",
+			want:   refused,
+			try: func(a *attempt) {
+				a.must("admin", "", "-n mainstay-system create rolebinding NS --clusterrole=mainstay-edit --user=NS")
+				shared.Await(a.T, "she may write GitSyncs", func() (bool, string) {
+					out, err := a.kubectl("admin", "", "--as=NS auth can-i patch gitsyncs.mainstay.dev -n mainstay-system")
+					return err == nil, out
+				})
+				const verb = "the verb suspend on gitsyncs.mainstay.dev"
+				by := func(value string) string {
+					return `-n mainstay-system patch gitsync shop --type=merge -p={"metadata":{"annotations":{"mainstay.dev/suspend":"` + value + `"}}}`
+				}
+				a.refusedFor("admin", "", tries{
+					by(`1h\u0020INC`) + " --as=NS":                  verb,
+					by(`1h\u0020INC`) + " --as=NS --dry-run=server": verb,
+				})
+				a.refusedFor("admin", "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: shop, namespace: mainstay-system, annotations: {mainstay.dev/suspend: 1h INC}}\n",
+					tries{"-n mainstay-system apply --server-side --force-conflicts --as=NS -f -": verb})
+				a.refused(tries{
+					by("1h"):           "a reason has to follow",
+					by(`48h\u0020INC`): "at most 24h",
+					`-n mainstay-system patch gitsync shop --subresource=status --type=merge -p={"status":{"suspended":{"by":"x","reason":"x","since":"2026-01-01T00:00:00Z","until":"2036-01-01T00:00:00Z"}}}`: "only Mainstay itself writes its status",
+				})
+				a.refused(tries{"set image deployment/web web=nginx:1.28": asked})
+			},
+		},
+		{
+			id:      "3c tenant",
+			threat:  "a tenant's GitSync that renders into another namespace",
+			how:     "a GitSync in a namespace of its own, by an account that may do everything there, of the folder that declares this row's objects; and one without an account",
+			want:    ignored,
+			because: "what lies outside is an error with file and line, and nothing of that commit is applied",
+			outside: "apiVersion: v1\nkind: Namespace\nmetadata: {name: NS-own}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: deployer, namespace: NS-own}\n---\n" +
+				"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: NS-own}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\n" +
+				"subjects: [{kind: ServiceAccount, name: deployer, namespace: NS-own}]\n",
+			try: func(a *attempt) {
+				gitsync := "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: evil, namespace: NS-own}\nspec:\n  source: {url: 'file://" + shared.State.Repository +
+					"', ref: {branch: main}, path: NS}\n  enforcement: {mode: Enforce}\n"
+				a.refusedFor("alice", gitsync, tries{"create -n NS-own -f -": "spec.serviceAccountName is required"})
+				a.must("alice", gitsync+"  serviceAccountName: deployer\n", "create -n NS-own -f -")
+				a.Cleanup(func() { a.must("admin", "", "-n NS-own delete gitsync evil") })
+				a.result.tries++
+				shared.Await(a.T, "it is told that all of this lies outside", func() (bool, string) {
+					out, err := a.kubectl("alice", "", "-n NS-own get gitsync evil -o jsonpath={.status}")
+					return err == nil && strings.Contains(out, "is outside namespace "+a.namespace+"-own"), out
+				})
+				a.refused(tries{"--as=system:serviceaccount:NS-own:deployer set image deployment/web web=nginx:1.28": asked})
+			},
+		},
+		{
+			id:      "3c corrected",
+			threat:  "something smuggled in beside what is corrected, where a GitSync has service accounts' writes put right",
+			how:     "as a service account, an image together with an ownerReference, a missing ownership label, a wiped managedFields, a finalizer",
+			want:    bounded,
+			because: "what git declares, owners and the label are put back, or all is refused; an operator's finalizer stays, as it would alone",
+			alone:   true,
+			try: func(a *attempt) {
+				a.Cleanup(func() { // it goes with the GitSync, and takes a new configuration
+					shared.Await(a.T, "nothing is corrected any more", func() (bool, string) {
+						out, err := a.kubectl("admin", "", "get mutatingwebhookconfiguration mainstay --ignore-not-found -o name")
+						return err == nil && out == "", out
+					})
+				})
+				follow(a, map[string]string{"right.yaml": in(a.namespace, strings.ReplaceAll(manifest, "name: web, n", "name: right, n"))}, "  enforcement: {mode: Enforce, controllers: Correct}\n")
+				a.must("admin", "", "create rolebinding operator --clusterrole=cluster-admin --serviceaccount=NS:operator")
+				const image = `"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:1.28"}]}}}`
+				patch := func(metadata string) string {
+					return `--as=system:serviceaccount:NS:operator patch deployment right -p={"metadata":{` + metadata + `},` + image + `}`
+				}
+				shared.Await(a.T, "writes are corrected", func() (bool, string) {
+					out, err := a.kubectl("admin", "", patch("")+" --dry-run=server")
+					return err == nil && strings.Contains(out, "Warning: "), out
+				})
+				for _, metadata := range []string{
+					`"ownerReferences":[` + owner + `]`, `"labels":{"mainstay.dev/sync":null}`, `"finalizers":["example.org/smuggled"]`,
+				} {
+					a.result.tries++
+					if out, err := a.kubectl("admin", "", patch(metadata)); err != nil || !strings.Contains(out, "Warning: ") {
+						a.Errorf("%s: %s", metadata, out)
+					}
+				}
+				a.refusedFor("admin", "", tries{
+					`--as=system:serviceaccount:NS:operator patch deployment right --type=json -p=[{"op":"replace","path":"/metadata/managedFields","value":[{}]},{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"nginx:1.28"}]`: "managedFields may not be wiped",
+				})
+				got := a.must("admin", "", "get deployment right -o jsonpath={.spec.template.spec.containers[0].image};{.metadata.ownerReferences};{.metadata.finalizers};{.metadata.labels}")
+				if !strings.HasPrefix(got, `nginx:1.27;;["example.org/smuggled"];`) || !strings.Contains(got, "mainstay.dev/sync") {
+					a.Errorf("the object has %s", got)
+				}
+			},
+		},
+		{
 			id:      "3c mainstay-off",
 			threat:  "the way out, taken by who may not",
 			how:     "the ConfigMap mainstay-off made and edited by someone who may edit every other namespace",
@@ -196,6 +292,28 @@ func records() []*row {
 			},
 		},
 	}
+}
+
+// follow has a GitSync of the row's name hold a repository of its own.
+func follow(a *attempt, files map[string]string, spec string) {
+	a.Helper()
+	dir := filepath.Join(a.TempDir(), "repo")
+	git := func(args ...string) {
+		a.Helper()
+		out, err := exec.CommandContext(a.Context(), "git", append([]string{"-c", "user.name=Cy", "-c", "user.email=cy@shop.example"}, args...)...).CombinedOutput()
+		if err != nil {
+			a.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	git("init", "-q", "-b", "main", dir)
+	for name, content := range files {
+		world.Must(a.T, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	git("-C", dir, "add", ".")
+	git("-C", dir, "commit", "-q", "-m", a.Name())
+	a.must("admin", "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: NS, namespace: mainstay-system}\nspec:\n  source: {url: 'file://"+dir+
+		"', ref: {branch: main}}\n  interval: 1s\n"+spec, "create -n mainstay-system -f -")
+	a.Cleanup(func() { a.must("admin", "", "-n mainstay-system delete gitsync NS --timeout=30s") })
 }
 
 // now is the time as kubectl rollout restart writes it.

@@ -187,14 +187,19 @@ deny contains {"reason": "hands off these pods"} if {
 		{
 			id:      "3c finalize",
 			threat:  "the namespace's own finalizer taken off, so that its content stays behind when it goes",
-			how:     "a namespace without spec.finalizers sent to its /finalize",
-			want:    free,
-			because: "nothing changes until git lets the namespace go, and then what is left in it is seen by nobody",
+			how:     "a namespace without spec.finalizers, without spec and with another finalizer sent to its /finalize; the first as system:masters, too",
+			want:    refused,
+			because: "the namespace controller takes it off once the namespace is being deleted",
 			try: func(a *attempt) {
-				for _, finalizers := range [][]string{{}, {"kubernetes"}} { // and back
-					raw := a.object("namespace NS", func(o map[string]any) { o["spec"] = map[string]any{"finalizers": finalizers} })
-					a.must("alice", string(raw), "replace --raw /api/v1/namespaces/NS/finalize -f -")
+				const path, say = "replace --raw /api/v1/namespaces/NS/finalize -f -", "spec.finalizers"
+				finalizers := func(names ...string) string {
+					return string(a.object("namespace NS", func(o map[string]any) { o["spec"] = map[string]any{"finalizers": names} }))
 				}
+				a.refusedFor("alice", finalizers(), tries{path: say})
+				a.refusedFor("admin", finalizers(), tries{path: say})
+				a.refusedFor("alice", finalizers("kubernetes", "example.org/x"), tries{path: say})
+				a.refusedFor("alice", string(a.object("namespace NS", func(o map[string]any) { delete(o, "spec") })), tries{path: say})
+				a.must("alice", finalizers("kubernetes"), path) // it is what it was
 			},
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,6 +72,15 @@ func threats() []*row {
 				}
 				a.refused(tries{"set image deployment/web web=nginx:1.28": asked}) // it is still there
 			},
+		},
+		{
+			id:      "3a 2 flood",
+			threat:  "so many large requests that Mainstay runs out of memory, or answers nobody else",
+			how:     "200 reviews of 2 MiB at once, of many small values, sent straight to the webhook's port, by who knows the path; meanwhile an edit, and what git says applied by CI, again and again",
+			want:    refused,
+			because: "memory is bounded, and what would go beyond it waits or is turned away with 503: not one edit was let through, and each was answered in time",
+			alone:   true,
+			try:     flood,
 		},
 		{
 			id:      "3a 3 new kind",
@@ -293,6 +303,77 @@ func threats() []*row {
 	}
 }
 
+// flood sends more than the webhook's port can take.
+func flood(a *attempt) {
+	var values strings.Builder
+	for i := 0; values.Len() < 2<<20; i++ {
+		fmt.Fprintf(&values, `"k%d":"",`, i)
+	}
+	review := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","operation":"UPDATE","kind":{"group":"","version":"v1","kind":"ConfigMap"},` +
+		`"resource":{"group":"","version":"v1","resource":"configmaps"},"namespace":"x","name":"x","object":{"metadata":{"name":"x"},"data":{` + values.String() + `"z":""}},"oldObject":{"metadata":{"name":"x"}}}}`
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.authority(), MinVersion: tls.VersionTLS12}}, Timeout: 30 * time.Second}
+	url := fmt.Sprintf("https://127.0.0.1:%d%s?timeout=10s", shared.State.Ports.Webhook, a.path("held"))
+	before := a.memory()
+	codes := make(chan int, 200)
+	for range cap(codes) {
+		go func() {
+			resp, err := c.Post(url, "application/json", strings.NewReader(review))
+			if err != nil {
+				codes <- 0
+				return
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			codes <- resp.StatusCode
+		}()
+	}
+	alice, peak, slowest, applied := a.as("alice", rest.ImpersonationConfig{}), 0.0, time.Duration(0), 0
+	got := map[int]int{}
+	for n := 0; n < cap(codes); {
+		began := time.Now()
+		out, err := a.image(alice)
+		a.denied("an edit", out, err, "")
+		_, err = alice.AppsV1().Deployments(a.namespace).Patch(world.Lasting(a.T), "web", types.StrategicMergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{})
+		if err == nil {
+			applied++
+		}
+		slowest, peak = max(slowest, time.Since(began)), max(peak, a.memory())
+		for more := true; more && n < cap(codes); {
+			select {
+			case code := <-codes:
+				got[code]++
+				n++
+			default:
+				more = false
+			}
+		}
+	}
+	a.Logf("answers %v; memory %.0f MiB, then at most %.0f; %d writes of what git says passed; the slowest pair of requests took %s", got, before/(1<<20), peak/(1<<20), applied, slowest)
+	a.result.tries = cap(codes)
+	if applied == 0 || peak-before > 512<<20 || slowest > 6*time.Second || got[http.StatusOK] == 0 || got[http.StatusOK]+got[http.StatusServiceUnavailable] != cap(codes) {
+		a.Error("that is not bounded")
+	}
+}
+
+// memory is what Mainstay has asked of the machine for its heap, in bytes.
+func (a *attempt) memory() float64 {
+	a.Helper()
+	resp, err := http.Get(shared.State.MetricsURL())
+	world.Must(a.T, err)
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	world.Must(a.T, err)
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(line, "go_memstats_heap_inuse_bytes "); ok {
+			bytes, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			world.Must(a.T, err)
+			return bytes
+		}
+	}
+	a.Fatal("the metrics say nothing of memory")
+	return 0
+}
+
 // reply is what the webhook's port answered.
 type reply struct {
 	status int
@@ -303,15 +384,21 @@ type reply struct {
 // configuration has.
 func (a *attempt) ask(entry, review string) reply {
 	a.Helper()
+	return a.post(a.path(entry), review)
+}
+
+// path is where the configuration has an entry, its token included.
+func (a *attempt) path(entry string) string {
+	a.Helper()
 	for _, w := range configuration(a).Webhooks {
 		if w.Name == entry+".mainstay.dev" {
 			u, err := url.Parse(*w.ClientConfig.URL)
 			world.Must(a.T, err)
-			return a.post(u.Path, review)
+			return u.Path
 		}
 	}
 	a.Fatalf("the configuration has no entry %s", entry)
-	return reply{}
+	return ""
 }
 
 // post sends a review straight to the webhook's port.

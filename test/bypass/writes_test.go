@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +34,7 @@ func writes() []*row {
 		{
 			id:     "3c patch types",
 			threat: "a verb or a patch type that nobody thought of",
-			how:    "JSON, merge and strategic merge patch, server-side apply in YAML and CBOR, client-side apply, replace, edit, set image",
+			how:    "JSON, merge and strategic merge patch, server-side and client-side apply, replace, edit, set image",
 			want:   refused,
 			try: func(a *attempt) {
 				a.refused(tries{
@@ -126,7 +127,7 @@ func writes() []*row {
 		{
 			id:      "3c forged label",
 			threat:  "the ownership label on an object that git does not declare: to lock it, or to have it pruned",
-			how:     "a ConfigMap with a label that fits it and one with another's, edited and deleted; commits in between",
+			how:     "a ConfigMap with a label that fits it, which the leader takes off again, and one with another's; both edited and deleted",
 			want:    ignored,
 			because: "what is held says the inventory, the label only saves calls",
 			try: func(a *attempt) {
@@ -137,7 +138,16 @@ func writes() []*row {
 				a.must("alice", "", "create configmap other")
 				a.must("alice", "", "label configmap fits "+v1alpha1.SyncLabel+"="+fits)
 				a.must("alice", "", "label configmap other "+v1alpha1.SyncLabel+"="+fits)
+				took := shared.Await(a.T, "the label that fits is taken off", func() (bool, string) {
+					out, err := a.kubectl("admin", "", `get configmap fits -o jsonpath={.metadata.labels}`)
+					return err == nil && !strings.Contains(out, v1alpha1.SyncLabel), out
+				})
+				if took > 5*time.Second {
+					a.Errorf("the label was there for %s", took)
+				}
 				a.works(
+					`patch configmap fits --type=merge -p={"data":{"a":"b"}}`,
+					"delete configmap fits",
 					`patch configmap other --type=merge -p={"data":{"a":"b"}}`,
 					"label configmap other "+v1alpha1.SyncLabel+"-",
 					"delete configmap other",
@@ -193,12 +203,15 @@ func writes() []*row {
 		},
 		{
 			id:      "3c shadow",
-			threat:  "a second object that takes the place of a declared one: a Deployment with the same pod labels, a ReplicaSet, a pod",
-			how:     "a Deployment of another name whose pods a declared Service would select; a pod's image",
+			threat:  "a second object that takes the place of a declared one: a Deployment with the same pod labels, a ReplicaSet, a pod; a Service before the same pods",
+			how:     "a Deployment of another name whose pods a declared Service would select; a Service of another name that selects the declared pods",
 			want:    free,
 			because: "what git does not declare is free, pods and ReplicaSets included: a deployment's own controller makes them again",
 			try: func(a *attempt) {
 				a.must("alice", strings.ReplaceAll(manifest, "name: web,", "name: other,"), "create -f -")
+				a.must("alice", "", "create service clusterip other --tcp=80:80")
+				a.must("alice", "", `patch service other --type=merge -p={"spec":{"selector":{"app":"web"}}}`)
+				a.result.tries = 2
 			},
 		},
 		{
@@ -316,7 +329,6 @@ func (a *attempt) cbor() {
 	_, err = a.as("alice", rest.ImpersonationConfig{}).AppsV1().Deployments(a.namespace).Patch(context.WithoutCancel(a.Context()), "web",
 		types.ApplyCBORPatchType, body, metav1.PatchOptions{FieldManager: "alice", Force: &force})
 	if err != nil && apierrors.IsUnsupportedMediaType(err) { // 415: there is no such way
-		a.result.tries++
 		a.Logf("CBOR is not served: %v", err)
 		return
 	}
