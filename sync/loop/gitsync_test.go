@@ -577,10 +577,11 @@ func TestAnObjectMayHaveAModeOfItsOwn(t *testing.T) {
 	})
 }
 
-// account makes a service account that may do what the verbs say to ConfigMaps
+// account makes the service account deployer, which may do what the verbs say to ConfigMaps
 // of the theatre's namespace.
-func (s *theatre) account(name string, verbs ...string) (user string) {
+func (s *theatre) account(verbs ...string) (user string) {
 	s.t.Helper()
+	const name = "deployer"
 	meta := metav1.ObjectMeta{Namespace: s.sync.Namespace, Name: name}
 	must(s.t, s.client.Create(s.t.Context(), &corev1.ServiceAccount{ObjectMeta: meta}))
 	must(s.t, s.client.Create(s.t.Context(), &rbacv1.Role{
@@ -595,7 +596,7 @@ func (s *theatre) account(name string, verbs ...string) (user string) {
 
 func TestObjectsAreWrittenInTheNameOfTheAccount(t *testing.T) {
 	s := newTheatre(t)
-	user := s.account("deployer", "create", "patch", "delete")
+	user := s.account("create", "patch", "delete")
 	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.ServiceAccountName = "deployer" })
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.await("the role is in force", func() bool {

@@ -43,6 +43,8 @@ type guard struct {
 	waiting map[ownership.ID]seen
 	// state of objects that differ from git.
 	state map[ownership.ID]difference
+	// failing are the objects that can't be compared or put back.
+	failing map[ownership.ID]failing
 	// agreed is the content with which a live object was found equal: a later
 	// difference is then real, not the API server's normalisation.
 	agreed map[ownership.ID]*ownership.Content
@@ -67,6 +69,7 @@ func newGuard(l *Loop) *guard {
 		pending:  map[ownership.ID]seen{},
 		waiting:  map[ownership.ID]seen{},
 		state:    map[ownership.ID]difference{},
+		failing:  map[ownership.ID]failing{},
 		agreed:   map[ownership.ID]*ownership.Content{},
 		reverted: map[types.NamespacedName]*audit.Hours{},
 	}
@@ -173,11 +176,14 @@ func (g *guard) work(ctx context.Context, id ownership.ID) {
 		if ctx.Err() == nil {
 			ctrl.LoggerFrom(ctx).Error(err, "drift not handled, trying again", "object", id.String())
 		}
+		g.failed(ctx, id, err)
 		g.queue.AddRateLimited(id)
 	case again > 0:
+		g.mended(id)
 		g.queue.Forget(id)
 		g.queue.AddAfter(id, again)
 	default:
+		g.mended(id)
 		g.queue.Forget(id)
 	}
 }

@@ -201,8 +201,15 @@ func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	if found := l.pass(key).observed; found != nil && observing(gs) {
 		s.Drift.Current = found.count[wouldChange]
 	}
-	if s.Drift.Current > 0 {
-		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, "Drift", fmt.Sprintf("%d objects differ from git", s.Drift.Current))
+	if n := s.Drift.Current; n > 0 {
+		reason, message := "Drift", fmt.Sprintf("%d objects differ from git", n)
+		if n == 1 {
+			message = "1 object differs from git"
+		}
+		if failures := l.guard.failures(key); failures != "" {
+			reason, message = "RevertFailed", message+"; not put back, and tried again: "+failures
+		}
+		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, reason, message)
 	} else {
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionFalse, "AsGitSays", "")
 	}
@@ -234,10 +241,24 @@ func clip(message string) string {
 	return strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
 }
 
-// event makes an Event on a GitSync. Its note is at most 1 KiB, by the API.
+// event makes an Event on a GitSync.
 func (l *Loop) event(gs *v1alpha1.GitSync, kind, reason, action, note string) {
-	if len(note) > 1000 {
-		note = strings.ToValidUTF8(note[:1000], "") + "…"
+	l.Events.Eventf(gs, nil, kind, reason, action, "%s", short(note))
+}
+
+// warn makes an Event on a declared object.
+func (l *Loop) warn(sync *ownership.Sync, e *ownership.Entry, reason, action, note string) {
+	object := &corev1.ObjectReference{APIVersion: e.APIVersion(), Kind: e.Kind, Namespace: e.Namespace, Name: e.Name}
+	declaredBy := &corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "GitSync", Namespace: sync.Namespace, Name: sync.Name,
 	}
-	l.Events.Eventf(gs, nil, kind, reason, action, "%s", note)
+	l.Events.Eventf(object, declaredBy, corev1.EventTypeWarning, reason, action, "%s", short(note))
+}
+
+// short bounds the note of an Event, which is at most 1 KiB by the API.
+func short(note string) string {
+	if len(note) <= 1000 {
+		return note
+	}
+	return strings.ToValidUTF8(note[:1000], "") + "…"
 }

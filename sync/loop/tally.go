@@ -136,6 +136,7 @@ func (g *guard) forget(id ownership.ID) {
 	defer g.mu.Unlock()
 	delete(g.state, id)
 	delete(g.agreed, id)
+	delete(g.failing, id)
 }
 
 // counts are the objects of a GitSync that differ from git, and the reverts of
@@ -147,6 +148,11 @@ func (g *guard) counts(key types.NamespacedName) (current, permitted, reverted i
 		if d.sync == key {
 			current += d.current
 			permitted += d.permitted
+		}
+	}
+	for id, f := range g.failing {
+		if f.sync == key && f.lasting() && g.state[id].current == 0 {
+			current++ // it can't be told, or is not known yet
 		}
 	}
 	return current, permitted, g.reverted[key].Sum(time.Now())

@@ -55,7 +55,7 @@ func TestATenantReadsNoRepositoryFromTheDisk(t *testing.T) {
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.synced() // Mainstay's own namespace may
 	team := s.tenant("team")
-	team.account("deployer", "create", "patch", "delete")
+	team.account("create", "patch", "delete")
 	team.push("team/cm.yaml", configMap("settings", "one"))
 	team.edit(func(gs *v1alpha1.GitSync) { gs.Spec.ServiceAccountName = "deployer" })
 	gs := team.look()
@@ -88,7 +88,7 @@ func TestTenants(t *testing.T) {
 	s := newTheatre(t)
 	a, b := s.tenant("a"), s.tenant("b")
 	for team, folder := range map[*theatre]string{a: "a", b: "b"} {
-		team.account("deployer", "create", "patch", "delete")
+		team.account("create", "patch", "delete")
 		team.edit(func(gs *v1alpha1.GitSync) {
 			gs.Spec.ServiceAccountName = "deployer"
 			gs.Spec.Policies.Exceptions = []v1alpha1.Exception{{Paths: []string{"data." + folder}, Reason: "ours"}}
@@ -182,7 +182,7 @@ func TestAKindIsDeclaredInOneVersion(t *testing.T) {
 	})
 	t.Run("a tenant follows, and does not lead", func(*testing.T) {
 		team := s.tenant("c")
-		team.account("deployer", "create")
+		team.account("create")
 		team.edit(func(gs *v1alpha1.GitSync) { gs.Spec.ServiceAccountName = "deployer" })
 		team.push("c/three.yaml", hpa("three", "v1"))
 		team.fails("Conflict", "c/three.yaml:1", "a/one.yaml:1", "GitSync "+s.sync.String())
