@@ -20,10 +20,17 @@ func main() { os.Exit(run()) }
 // run returns the exit status: 0 done or nothing differs, 1 found what was
 // asked about or failed, 2 could not find out.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	// The second signal is not handled: it ends the process at once.
-	context.AfterFunc(ctx, stop)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		// The second signal is not handled: it ends the process at once, however
+		// soon it comes after what the first one has done is seen.
+		signal.Stop(signals)
+		stop()
+	}()
 	if err := newRoot().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "mainstay:", err)
 		if status, ok := errors.AsType[interface {
