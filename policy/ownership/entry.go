@@ -95,6 +95,9 @@ type Content struct {
 	// Fields is the FieldsV1 of our own Apply entry in that answer: the
 	// declared fields.
 	Fields json.RawMessage `json:"fields,omitempty"`
+	// Mutated says what that answer has otherwise than Desired: somebody's
+	// mutating webhook or policy changed it in that same write.
+	Mutated []string `json:"mutated,omitempty"`
 }
 
 // GVK of the object as git declares it.

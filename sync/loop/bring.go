@@ -77,6 +77,9 @@ func withAnswer(e *ownership.Entry, answer *apply.Answer) (*ownership.Entry, err
 	}
 	content := *e.Attempted
 	content.Baseline, content.Fields = baseline, answer.Fields
+	if content.Mutated, err = answer.Mutated(content.Desired); err != nil {
+		return nil, err
+	}
 	next := *e
 	next.Attempted = &content
 	return &next, nil
@@ -208,6 +211,7 @@ func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *
 			}
 			next := *e
 			next.Applied, next.Attempted, next.OwnMode = e.Attempted, nil, p.ownMode
+			l.mutated(&a.sync, &next)
 			return &next, nil
 		case (apierrors.IsConflict(err) || apierrors.IsNotFound(err) && p.version != "") && try < conflictRetries:
 			if e, err = l.planOne(ctx, a, e, p); err != nil {

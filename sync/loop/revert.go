@@ -6,6 +6,7 @@ package loop
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/valyala/fastjson"
@@ -148,6 +149,9 @@ func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answe
 	}
 	content := *record.Applied
 	content.Baseline, content.Fields = baseline, answer.Fields
+	if content.Mutated, err = answer.Mutated(content.Desired); err != nil {
+		return err
+	}
 	entry := *current
 	entry.Applied = &content
 	entries[record.ID] = &entry
@@ -160,6 +164,9 @@ func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answe
 		return fmt.Errorf("renew the baseline of %s: %w", record.ID, err)
 	}
 	g.agree(record.ID, &content)
+	if !slices.Equal(record.Applied.Mutated, content.Mutated) {
+		g.l.mutated(&sync, &entry)
+	}
 	return nil
 }
 

@@ -50,6 +50,9 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			if observing(gs) && p.observed != nil {
 				reason, message = "Observing", p.observed.String()
 			}
+			if but := l.mutations(client.ObjectKeyFromObject(gs)); but != "" {
+				message += "; " + but
+			}
 			set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 			l.policiesCondition(gs, s, p)
 			return

@@ -55,7 +55,7 @@ func (a *attempt) end() {
 			a.Errorf("repaired after %s, want at most %s", a.result.took, a.row.within)
 		}
 		a.Logf("repaired after %s", a.result.took)
-	case bounded, free, elsewhere, none:
+	case bounded, detected, free, elsewhere, none:
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	ignored outcome = "ignored"
 	// repaired: no webhook can see it; it is found and undone.
 	repaired outcome = "detected and repaired"
+	// detected: it works, and the status and an Event say so.
+	detected outcome = "detected"
 	// free: it works. Mainstay does not promise otherwise, and says so.
 	free outcome = "permitted, and said so"
 	// elsewhere: another test tries it; the row names it.

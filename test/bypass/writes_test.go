@@ -6,10 +6,12 @@ package bypass
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/apimachinery/pkg/types"
@@ -297,8 +299,8 @@ func writes() []*row {
 			id:      "3c mutation",
 			threat:  "somebody's mutating webhook or policy, which changes what git's own write says",
 			how:     "a MutatingAdmissionPolicy for the image; alice's edit; then a commit that changes the replicas",
-			want:    free,
-			because: "alice's edit is refused, but what the cluster's mutating policies make of git's own write counts as git's: the right to make those is the right to change what is applied",
+			want:    detected,
+			because: "alice's edit is refused; what the cluster's mutating policies make of git's own write is not fought, since they are asked about every write: `Ready` and an Event say what is stored instead",
 			try: func(a *attempt) {
 				a.must("alice", mutation, "apply -f -")
 				a.Cleanup(func() { a.must("admin", mutation, "delete -f - --ignore-not-found") })
@@ -311,6 +313,18 @@ func writes() []*row {
 				if got := a.must("admin", "", "get deployment web -o jsonpath={.spec.replicas},{.spec.template.spec.containers[0].image}"); got != "3,other:1" {
 					a.Errorf("replicas and image are %s", got)
 				}
+				words := fmt.Sprintf("deployments.apps \"web\" in %s: spec.template.spec.containers[name=web].image git: nginx:1.27, stored: other:1", a.namespace)
+				shared.Await(a.T, "the status says so", func() (bool, string) {
+					c := meta.FindStatusCondition(shared.GitSync(a.T).Status.Conditions, v1alpha1.ConditionReady)
+					if c == nil {
+						return false, "no condition"
+					}
+					return strings.Contains(c.Message, words), c.Message
+				})
+				shared.Await(a.T, "an Event says so", func() (bool, string) {
+					out, err := a.kubectl("admin", "", "get events --field-selector reason=Mutated")
+					return err == nil && strings.Contains(out, "stored: other:1"), out
+				})
 			},
 		},
 	}
