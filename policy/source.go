@@ -75,6 +75,16 @@ type packageQuery struct {
 
 func (s *source) builtin() bool { return s.Key == builtinKey }
 
+// program is a source whose rules compile, with what else is needed to test
+// and to ask them.
+type program struct {
+	box *sandbox
+	// modules are the source's own as they were written, tests included;
+	// library are those that are compiled into every source.
+	modules, library map[string]*ast.Module
+	source           *source
+}
+
 // compile turns a Source into what Decide asks. Its error is a *LoadError or
 // the context's.
 func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
@@ -84,6 +94,22 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 			err = &LoadError{Items: []Problem{{Message: fmt.Sprintf("compiling panicked: %v", r)}}}
 		}
 	}()
+	p, err := e.program(s)
+	if err != nil {
+		return nil, err
+	}
+	if p.source.loaded.Tests, err = runTests(ctx, p.box, p.modules, p.library); err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return p.source, nil
+}
+
+// program compiles the rules of a Source, and runs nothing. Its error is a
+// *LoadError.
+func (e *Engine) program(s Source) (*program, error) {
 	box := newSandbox()
 	texts, err := s.texts()
 	if err != nil {
@@ -119,24 +145,25 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 		return nil, compileError(compiler.Errors)
 	}
 	out := &source{Source: s, compiler: compiler, store: e.cluster.within(s.Namespace), patterns: map[string]fieldset.Pattern{}}
-	items := lint.compiled(compiler.Modules)
-	if len(items) > 0 {
+	if items := lint.compiled(compiler.Modules); len(items) > 0 {
 		return nil, &LoadError{Items: items}
 	}
 	out.needs, out.input = lint.needs, lint.input
 	// Of the caller's maps nothing is kept.
 	out.Modules, out.Exceptions = nil, nil
 	out.loaded = Loaded{Rules: rules(modules), Digest: digest(texts)}
-	if out.loaded.Tests, err = runTests(ctx, box, modules, library); err != nil {
-		return nil, err
+	return &program{box: box, modules: modules, library: library, source: out}, nil
+}
+
+// prepare makes the queries that Decide asks.
+func (p *program) prepare(ctx context.Context) error {
+	if err := p.source.prepareQueries(ctx); err != nil {
+		return problems(err)
 	}
-	if err := out.prepareQueries(ctx); err != nil {
-		return nil, problems(err)
+	if p.source.denials != nil {
+		p.source.subResources = subResourcesOf(p.modules)
 	}
-	if out.denials != nil {
-		out.subResources = subResourcesOf(modules)
-	}
-	return out, nil
+	return nil
 }
 
 // texts are all Rego of a source by file name.
