@@ -18,6 +18,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
 	"github.com/mainstay-gitops/mainstay/config"
 )
@@ -36,7 +37,7 @@ func newRoot() *cobra.Command {
 			}
 		},
 	}
-	cmd.AddCommand(newController(), newConfig(), newVersion(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand())
+	cmd.AddCommand(newController(), newConfig(), newVersion(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand())
 	return cmd
 }
 
