@@ -20,6 +20,9 @@ type answer struct {
 	name    string // for example hpa.exception
 	key     string // of the source
 	builtin bool
+	// file and row are where the rule is.
+	file string
+	row  int
 
 	reason, severity, next, warn string
 	until                        *time.Time
@@ -69,7 +72,10 @@ func (s *source) answer(t *ast.Term, kind string, now time.Time) (*answer, error
 	}
 	name, _ := tuple.Elem(0).Value.(ast.String)
 	file, _ := tuple.Elem(1).Value.(ast.String)
-	a := &answer{name: string(name), key: s.Key, builtin: s.builtin()}
+	a := &answer{name: string(name), key: s.Key, builtin: s.builtin(), file: string(file)}
+	if row, ok := tuple.Elem(2).Value.(ast.Number); ok {
+		a.row, _ = row.Int()
+	}
 	if err := a.read(s, kind, tuple.Elem(3).Value, now); err != nil {
 		where := ""
 		if file != "" {

@@ -47,14 +47,21 @@ func (e *Engine) decide(ctx context.Context, c *Change) Decision {
 		return d
 	}
 	j := e.newJudgement(c)
+	d := j.judge(ctx)
+	d.Policies = j.digest
+	return d
+}
+
+// judge asks the rules, denials first.
+func (j *judgement) judge(ctx context.Context) Decision {
 	if d, done := j.deny(ctx); done {
 		if granted, ok := j.beats(d); ok {
 			return granted
 		}
-		d.Uncovered = c.Fields
+		d.Uncovered = j.change.Fields
 		return d
 	}
-	if c.Use() {
+	if j.change.Use() {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "no deny rule speaks against it"}
 	}
 	d := j.except(ctx)
@@ -75,7 +82,10 @@ type judgement struct {
 	input   ast.Value
 	// reads is what all rules read together.
 	reads  *reads
+	digest string // of the sources
 	errors []string
+	// trail is set where a recorded change is judged again.
+	trail *trail
 }
 
 func (e *Engine) newJudgement(c *Change) *judgement {
@@ -92,7 +102,9 @@ func (e *Engine) newJudgement(c *Change) *judgement {
 	}
 	now := e.sources.Load()
 	var positions []int
-	j.sources, positions, j.reads = now.inScope(c)
+	var scope *scopeReads
+	j.sources, positions, scope = now.inScope(c)
+	j.reads, j.digest = &scope.reads, scope.digest
 	if e.asksAll {
 		j.input = e.input(c, j.paths, j.reads)
 		return j
@@ -143,6 +155,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		}
 		found = append(found, answers...)
 	}
+	j.trail.heard(kindDeny, found)
 	found = slices.DeleteFunc(found, func(a *answer) bool { return a.expired(j.now) })
 	if len(found) == 0 {
 		return Decision{}, false
@@ -171,7 +184,9 @@ func (j *judgement) except(ctx context.Context) Decision {
 		if s.source.exceptions == nil {
 			continue
 		}
-		for _, a := range j.exceptionsOf(ctx, s) {
+		answers := j.exceptionsOf(ctx, s)
+		j.trail.heard(kindException, answers)
+		for _, a := range answers {
 			// An exception that lasts for a time from its request on needs a
 			// request: drift has no beginning that could be proved.
 			if !a.expired(j.now) && (!a.ttl || j.change.Origin != OriginDrift) {
@@ -277,7 +292,7 @@ func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 		return nil
 	}
 	var out []*answer
-	whole := j.engine.input(j.change, j.paths, j.reads)
+	whole := j.whole()
 	end := time.Now().Add(j.engine.options.Deadline)
 	for _, p := range s.packages {
 		limit := min(j.engine.options.Deadline/4, time.Until(end))

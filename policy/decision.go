@@ -61,6 +61,9 @@ type Decision struct {
 	// Permits are the fields that were permitted although git says otherwise
 	// and that need a sealed record to stay.
 	Permits []Permitted
+	// Policies is the digest of the sources that were asked; empty where none
+	// was. Equal digests are equal policies.
+	Policies string
 	// Errors of policies that were met on the way; they never permit.
 	Errors []string
 	// Elapsed time of judging.

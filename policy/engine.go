@@ -71,16 +71,22 @@ type Engine struct {
 // snapshot is what is in force at one time. It is immutable but for its cache.
 type snapshot struct {
 	list []*source // the built-ins first, then by key
-	// reads caches what the sources in one scope read together, by their
+	// scopes caches what is known of the sources in one scope together, by their
 	// positions.
-	reads sync.Map
+	scopes sync.Map
 	// unions caches what the rules that can match together read.
 	unions unions
 }
 
-// inScope returns the sources that speak of a change with their positions, and
-// what they read.
-func (s *snapshot) inScope(c *Change) ([]asked, []int, *reads) {
+// scopeReads is what the sources that speak of a change read together, and the digest
+// of them all.
+type scopeReads struct {
+	reads  reads
+	digest string
+}
+
+// inScope returns the sources that speak of a change with their positions.
+func (s *snapshot) inScope(c *Change) ([]asked, []int, *scopeReads) {
 	sources, positions := make([]asked, 0, len(s.list)), make([]int, 0, len(s.list))
 	key := make([]byte, 0, 64)
 	for i, source := range s.list {
@@ -90,14 +96,17 @@ func (s *snapshot) inScope(c *Change) ([]asked, []int, *reads) {
 			key = binary.AppendUvarint(key, uint64(i))
 		}
 	}
-	if known, ok := s.reads.Load(string(key)); ok {
-		return sources, positions, known.(*reads)
+	if known, ok := s.scopes.Load(string(key)); ok {
+		return sources, positions, known.(*scopeReads)
 	}
-	all := &reads{}
+	all := &scopeReads{}
+	digests := make([]SourceDigest, 0, len(sources))
 	for _, source := range sources {
-		all.union(&source.input)
+		all.reads.union(&source.input)
+		digests = append(digests, SourceDigest{source.Key, source.loaded.Digest})
 	}
-	s.reads.Store(string(key), all)
+	all.digest = digestOf(digests)
+	s.scopes.Store(string(key), all)
 	return sources, positions, all
 }
 

@@ -292,7 +292,7 @@ func TestOrderOfTheContract(t *testing.T) {
 			if tt.want.Class == RuleGit {
 				tt.want.Reason = "git says the same"
 			}
-			ignore := cmpopts.IgnoreFields(Decision{}, "ID", "Elapsed", "Uncovered", "Permits")
+			ignore := cmpopts.IgnoreFields(Decision{}, "ID", "Policies", "Elapsed", "Uncovered", "Permits")
 			if diff := cmp.Diff(tt.want, got, ignore); diff != "" {
 				t.Errorf("Decide (-want +got):\n%s", diff)
 			}

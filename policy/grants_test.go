@@ -210,7 +210,7 @@ func TestAGrantSaysWhoseItIsAndUntilWhen(t *testing.T) {
 		Warnings: []string{"permitted by break-glass hotfix until 13:00 UTC"},
 		Permits:  []Permitted{{Field: c.Fields[0], Rule: "grant.mainstay-system/hotfix", Until: &g.ExpiresAt, Recorded: true}},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Decision{}, "ID", "Elapsed"), cmpopts.IgnoreFields(Permitted{}, "Field")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Decision{}, "ID", "Policies", "Elapsed"), cmpopts.IgnoreFields(Permitted{}, "Field")); diff != "" {
 		t.Errorf("Decide (-want +got):\n%s", diff)
 	}
 

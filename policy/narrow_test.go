@@ -50,7 +50,7 @@ deny contains {"reason": "replaced"} if {
 				c.Record.Namespace, c.User.Username = tt.namespace, tt.user
 				now := e.sources.Load()
 				sources, positions, want := now.inScope(c)
-				read := now.narrow(sources, positions, e.earlyInput(c, want))
+				read := now.narrow(sources, positions, e.earlyInput(c, &want.reads))
 				var got []string
 				for _, member := range []string{"object", "oldObject"} {
 					if r := read.at(member); r != nil {
