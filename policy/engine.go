@@ -159,6 +159,9 @@ type Problem struct {
 	// Hint says what to do about it; empty where nothing better than the
 	// message is known.
 	Hint string
+	// Rule is the stable name of what found it, for example misnamed-entry or
+	// rego-parse; empty where it has none.
+	Rule string
 }
 
 // String is file:row:col: message (hint).

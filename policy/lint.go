@@ -28,8 +28,8 @@ type linter struct {
 	input reads
 }
 
-func (l *linter) add(at *ast.Location, hint, format string, args ...any) {
-	p := Problem{Message: fmt.Sprintf(format, args...), Hint: hint}
+func (l *linter) add(rule string, at *ast.Location, hint, format string, args ...any) {
+	p := Problem{Rule: rule, Message: fmt.Sprintf(format, args...), Hint: hint}
 	if at != nil {
 		p.File, p.Row, p.Col = at.File, at.Row, at.Col
 	}
@@ -56,7 +56,7 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		l.calls(m)
 		name := packageName(m.Package)
 		if root, _, _ := strings.Cut(name, "."); root == "mainstay" || root == "grants" {
-			l.add(m.Package.Location, "choose another name", "package %s is reserved", name)
+			l.add("reserved-package", m.Package.Location, "choose another name", "package %s is reserved", name)
 		}
 		if testFile(file) {
 			continue
@@ -78,14 +78,14 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 				continue
 			}
 			if sure || !referenced[rule] {
-				l.add(r.Location, fmt.Sprintf("did you mean %s?", want), "nothing asks a rule called %s", rule)
+				l.add("misnamed-entry", r.Location, fmt.Sprintf("did you mean %s?", want), "nothing asks a rule called %s", rule)
 			}
 			near[name] = want
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(first)) {
 		if !entries[name] && near[name] == "" && !imported[name] {
-			l.add(first[name].Location, "did you mean to write exception contains {…} if {…} or deny contains {…} if {…}?",
+			l.add("unused-package", first[name].Location, "did you mean to write exception contains {…} if {…} or deny contains {…} if {…}?",
 				"package %s has neither exception nor deny, and nothing imports it", name)
 		}
 	}
@@ -162,7 +162,7 @@ func references(modules map[string]*ast.Module) (names, packages map[string]bool
 // entry checks one exception or deny.
 func (l *linter) entry(r *ast.Rule, kind string) {
 	if !entryRule(r) || r.Default || len(r.Head.Args) > 0 {
-		l.add(r.Location, fmt.Sprintf(`write %s contains {"reason": "…"} if {…}`, kind), "%s is a set", kind)
+		l.add("entry-form", r.Location, fmt.Sprintf(`write %s contains {"reason": "…"} if {…}`, kind), "%s is a set", kind)
 		return
 	}
 	value, ok := r.Head.Key.Value.(ast.Object)
@@ -170,7 +170,7 @@ func (l *linter) entry(r *ast.Rule, kind string) {
 		switch r.Head.Key.Value.(type) {
 		case ast.Var, ast.Ref, ast.Call, *ast.ObjectComprehension:
 		default:
-			l.add(r.Head.Key.Location, `for example {"reason": "…"}`, "%s contains objects, not %s", kind, ast.ValueName(r.Head.Key.Value))
+			l.add("entry-form", r.Head.Key.Location, `for example {"reason": "…"}`, "%s contains objects, not %s", kind, ast.ValueName(r.Head.Key.Value))
 		}
 		return
 	}
@@ -184,12 +184,12 @@ func (l *linter) entry(r *ast.Rule, kind string) {
 		}
 		key := string(s)
 		if !slices.Contains(known, key) {
-			l.add(k.Location, nearest(key, known), "%s has no key %q", kind, key)
+			l.add("unknown-key", k.Location, nearest(key, known), "%s has no key %q", kind, key)
 			return
 		}
 		if ast.IsConstant(v.Value) {
 			if _, err := readMember(key, v.Value); err != nil {
-				l.add(v.Location, "", "%s: %s", key, err)
+				l.add("wrong-value", v.Location, "", "%s: %s", key, err)
 			}
 		}
 		if list, ok := v.Value.(*ast.Array); ok && key == "paths" {
@@ -197,7 +197,7 @@ func (l *linter) entry(r *ast.Rule, kind string) {
 		}
 	})
 	if constant && get(value, "reason") == nil {
-		l.add(r.Head.Key.Location, "people read it", `%s needs a "reason"`, kind)
+		l.add("missing-reason", r.Head.Key.Location, "people read it", `%s needs a "reason"`, kind)
 	}
 }
 
@@ -205,7 +205,7 @@ func (l *linter) entry(r *ast.Rule, kind string) {
 func (l *linter) pattern(t *ast.Term) {
 	if s, ok := t.Value.(ast.String); ok {
 		if _, err := fieldset.ParsePattern(string(s)); err != nil {
-			l.add(t.Location, "", "paths: %s", err)
+			l.add("wrong-path", t.Location, "", "paths: %s", err)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func (l *linter) calls(m *ast.Module) {
 	check := func(operator ast.Ref, at *ast.Location) {
 		name := operator.String()
 		if l.box.known[name] && !l.box.allowed[name] {
-			l.add(at, instead(name), "%s is not allowed in policies", name)
+			l.add("builtin-not-allowed", at, instead(name), "%s is not allowed in policies", name)
 		}
 	}
 	for _, r := range m.Rules {
@@ -256,7 +256,7 @@ func (l *linter) wholeData(m *ast.Module) {
 	ast.WalkTerms(m, func(t *ast.Term) bool {
 		if ref, ok := t.Value.(ast.Ref); ok && ref[0].Value.String() == "data" {
 			if _, ok := textAt(ref, 1); !ok {
-				l.add(t.Location, "read data.cluster.<group>.<Kind> or a package", "data can't be read as a whole")
+				l.add("whole-data", t.Location, "read data.cluster.<group>.<Kind> or a package", "data can't be read as a whole")
 			}
 		}
 		return false
@@ -303,7 +303,7 @@ func (l *linter) data(ref ast.Ref, at *ast.Location, needs map[schema.GroupKind]
 		group, okGroup := textAt(ref, 2)
 		kind, okKind := textAt(ref, 3)
 		if !okGroup || !okKind {
-			l.add(at, `write data.cluster.<group>.<Kind>, for example data.cluster.core.ConfigMap or data.cluster["apps"].Deployment`,
+			l.add("computed-kind", at, `write data.cluster.<group>.<Kind>, for example data.cluster.core.ConfigMap or data.cluster["apps"].Deployment`,
 				"data.cluster needs the group and the kind written out")
 			return
 		}

@@ -402,7 +402,7 @@ func runOnce(ctx context.Context, box *sandbox, modules map[string]*ast.Module, 
 }
 
 func testProblem(r *tester.Result) Problem {
-	p := Problem{Message: fmt.Sprintf("test %s.%s failed", strings.TrimPrefix(r.Package, "data."), r.Name)}
+	p := Problem{Rule: "failing-test", Message: fmt.Sprintf("test %s.%s failed", strings.TrimPrefix(r.Package, "data."), r.Name)}
 	at := r.Location
 	if r.Error != nil {
 		p.Message += ": " + r.Error.Error()
@@ -440,7 +440,7 @@ func compileError(err error) error {
 func astProblems(list ast.Errors) []Problem {
 	var items []Problem
 	for _, err := range list {
-		p := Problem{Message: err.Message}
+		p := Problem{Rule: strings.TrimSuffix(strings.ReplaceAll(err.Code, "_", "-"), "-error"), Message: err.Message}
 		if err.Location != nil {
 			p.File, p.Row, p.Col = err.Location.File, err.Location.Row, err.Location.Col
 		}
