@@ -94,7 +94,8 @@ func (w Words) Event() string {
 		b.WriteString("; " + w.Decision.Reason)
 	}
 	if content := w.Change.Record.Current(); content != nil && !w.Change.Use() {
-		b.WriteString("; change it: " + Link(w.Change.Record.Sync, content, w.line(content)))
+		at, line := w.place(content)
+		b.WriteString("; change it: " + Link(w.Change.Record.Sync, at, line))
 	}
 	if w.Decision.ID != "" {
 		b.WriteString("; decision " + w.Decision.ID)
@@ -210,7 +211,8 @@ func (w Words) tail() []string {
 	}
 	record := w.Change.Record
 	if content := record.Current(); content != nil && content.File != "" && !w.Change.Use() {
-		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, content, w.line(content))+"   "+blame(content.Revision, w.Change.Time)))
+		at, line := w.place(content)
+		lines = append(lines, oneLine("  change it:  "+Link(record.Sync, at, line)+"   "+blame(content.Revision, w.Change.Time)))
 	}
 	switch {
 	case w.Decision.ID == "":
@@ -225,12 +227,20 @@ func (w Words) tail() []string {
 	return lines
 }
 
-// line is where the first field is set that the decision turned on.
-func (w Words) line(content *ownership.Content) int {
-	if fields := w.shown(); len(fields) > 0 {
-		return content.LineOf(fields[0].Path)
+// place is where the first field is set that the decision turned on: the file
+// and the line in it.
+func (w Words) place(content *ownership.Content) (*ownership.Content, int) {
+	fields := w.shown()
+	if len(fields) == 0 {
+		return content, content.Line
 	}
-	return content.Line
+	file, line := content.Place(fields[0].Path)
+	if file == content.File {
+		return content, line
+	}
+	other := *content
+	other.File = file
+	return &other, line
 }
 
 // shown are the fields that the decision turned on.

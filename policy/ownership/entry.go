@@ -79,7 +79,8 @@ type Content struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	// Lines are the lines of its fields, where they are not those of what the
-	// field is in: for each "\n/path/of/steps\t<line>". LineOf reads it.
+	// field is in: for each "\n/path/of/steps\t<line>", or "<file>:<line>" where
+	// another file sets the field. Place reads it.
 	Lines string `json:"lines,omitempty"`
 	// Text is a hash of the text that Lines speaks of.
 	Text uint64 `json:"text,omitempty"`

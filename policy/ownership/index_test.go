@@ -5,6 +5,7 @@ package ownership_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -271,28 +272,30 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-func TestLineOfIsTheNearestKnownLine(t *testing.T) {
+func TestPlaceIsTheNearestKnownLine(t *testing.T) {
 	c := &ownership.Content{
-		Line:    3,
+		File: "base/web.yaml", Line: 3,
 		Desired: []byte(`{"metadata":{"annotations":{"a/b":"x"}},"spec":{"replicas":2,"containers":[{"name":"a","image":"i"},{"name":"b","image":"j"}]}}`),
-		Lines:   "\n/metadata/annotations/a~1b\t5\n/spec\t7\n/spec/replicas\t8\n/spec/containers/1/image\t12\n",
+		Lines: "\n/metadata/annotations/a~1b\t5\n/spec\t7\n/spec/replicas\tprod/replicas:2.yaml:8\n" +
+			"/spec/containers\tprod/web.yaml:10\n/spec/containers/1/image\t12\n",
 	}
-	for text, want := range map[string]int{
-		"spec.replicas":                 8,
-		"spec.containers[name=b].image": 12,
-		"spec.containers[name=a].image": 7,
-		"spec.paused":                   7,
-		"spec.containers[name=c].image": 7,
-		`metadata.annotations["a/b"]`:   5,
-		"metadata.labels":               3,
-		"data.key":                      3,
+	for text, want := range map[string]string{
+		"spec.replicas":                 "prod/replicas:2.yaml:8",
+		"spec.containers[name=b].image": "base/web.yaml:12",
+		"spec.containers[name=a].image": "prod/web.yaml:10",
+		"spec.paused":                   "base/web.yaml:7",
+		"spec.containers[name=c].image": "prod/web.yaml:10",
+		`metadata.annotations["a/b"]`:   "base/web.yaml:5",
+		"metadata.labels":               "base/web.yaml:3",
+		"data.key":                      "base/web.yaml:3",
 	} {
-		if got := c.LineOf(path(t, text)); got != want {
-			t.Errorf("LineOf(%s) = %d, want %d", text, got, want)
+		file, line := c.Place(path(t, text))
+		if got := fmt.Sprintf("%s:%d", file, line); got != want {
+			t.Errorf("Place(%s) = %s, want %s", text, got, want)
 		}
 	}
-	if got := (&ownership.Content{Line: 4}).LineOf(path(t, "spec.replicas")); got != 4 {
-		t.Errorf("without lines: %d, want 4", got)
+	if file, line := (&ownership.Content{File: "a.yaml", Line: 4}).Place(path(t, "spec.replicas")); file != "a.yaml" || line != 4 {
+		t.Errorf("without lines: %s:%d, want a.yaml:4", file, line)
 	}
 }
 

@@ -12,22 +12,22 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 )
 
-// LineOf is the line in File that sets the field at path, or the nearest one
+// Place is the file and line that set the field at path, or the nearest one
 // above it that is known. It parses Desired: ask it only for people.
-func (c *Content) LineOf(path fieldset.Path) int {
-	line := c.Line
+func (c *Content) Place(path fieldset.Path) (file string, line int) {
+	file, line = c.File, c.Line
 	if c.Lines == "" {
-		return line
+		return file, line
 	}
 	at, err := fastjson.ParseBytes(c.Desired)
 	if err != nil {
-		return line
+		return file, line
 	}
 	var key strings.Builder
 	for _, s := range path {
 		next := fieldset.At(at, fieldset.Path{s})
 		if next == nil {
-			return line
+			return file, line
 		}
 		step := EscapeStep(s.Field)
 		if s.Keys != nil || s.Value != "" {
@@ -40,13 +40,19 @@ func (c *Content) LineOf(path fieldset.Path) int {
 		key.WriteString("/" + step)
 		at = next
 		if _, rest, ok := strings.Cut(c.Lines, "\n"+key.String()+"\t"); ok {
-			number, _, _ := strings.Cut(rest, "\n")
-			if n, err := strconv.Atoi(number); err == nil {
-				line = n
+			entry, _, _ := strings.Cut(rest, "\n")
+			colon := strings.LastIndexByte(entry, ':')
+			n, err := strconv.Atoi(entry[colon+1:])
+			if err != nil {
+				continue
+			}
+			file, line = c.File, n
+			if colon > 0 {
+				file = entry[:colon]
 			}
 		}
 	}
-	return line
+	return file, line
 }
 
 // EscapeStep writes a field as a step in Content.Lines.
