@@ -94,6 +94,17 @@ type GitSyncSpec struct {
 	// +required
 	Source Source `json:"source"`
 
+	// Render says how the files under source.path become objects.
+	// +optional
+	Render Render `json:"render,omitempty"`
+
+	// TargetNamespace is the namespace of every namespaced object, whatever its
+	// manifest says. Empty: what the manifest says.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="targetNamespace must be the name of a namespace"
+	TargetNamespace string `json:"targetNamespace,omitempty"`
+
 	// ServiceAccountName is an account in the GitSync's namespace that is
 	// impersonated for every write to its objects. Required outside Mainstay's
 	// own namespace.

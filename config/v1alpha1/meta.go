@@ -26,6 +26,11 @@ const (
 	// ModeAnnotation on an object in git holds it as Audit, Warn or Enforce,
 	// whatever the mode of its GitSync is, unless that is Observe.
 	ModeAnnotation = "mainstay.dev/mode"
+	// SubstituteAnnotation on an object in git, with the value
+	// SubstituteDisabled, keeps spec.render.variables out of it.
+	SubstituteAnnotation = "mainstay.dev/substitute"
+	// SubstituteDisabled is the value of SubstituteAnnotation.
+	SubstituteDisabled = "disabled"
 
 	// FromLabel on a ChangePolicy names the GitSync from whose repository it
 	// comes. Mainstay alone writes such a ChangePolicy; its name is

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -69,11 +70,16 @@ func (l *Loop) auth(ctx context.Context, gs *v1alpha1.GitSync) (source.Auth, err
 
 // render turns the tree into objects.
 func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]render.Object, error) {
-	objects, err := render.Objects(ctx, tree, render.Options{
+	options := render.Options{
 		Path: gs.Spec.Source.Path, SkipPaths: gs.Spec.Policies.Paths,
-	})
+		Type: gs.Spec.Render.Type, Variables: gs.Spec.Render.Variables,
+	}
+	objects, err := render.Objects(ctx, tree, options)
 	if err != nil {
 		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+	}
+	if kind, err := render.TypeOf(tree, options); err == nil {
+		ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects))
 	}
 	return objects, nil
 }

@@ -27,6 +27,34 @@ type document struct {
 	value        map[string]any
 	// node is the second parse, made when a position is wanted.
 	node *yamlv3.Node
+	// made is set where the text was made from others, which have the positions.
+	made maker
+}
+
+// maker knows where the fields of a text come from that no file has as it is.
+type maker interface {
+	// place of the field at the path; line is its line in the text.
+	place(d *document, steps []any, line int) (file string, at int)
+	// sum changes whenever a place may.
+	sum() uint64
+}
+
+// place of the value at a path of map keys and list indices; of the nearest
+// value above where the second parse does not find it.
+func (d *document) place(steps ...any) (file string, line int) {
+	switch {
+	case d.made != nil:
+		line := d.line
+		if len(steps) > 0 {
+			_, line = d.find(steps...)
+		}
+		return d.made.place(d, steps, line)
+	case len(steps) == 0:
+		// A single object needs no second parse.
+		return d.file, d.line
+	}
+	_, line = d.find(steps...)
+	return d.file, line
 }
 
 // documents splits and parses a file. Those without content are left out.
@@ -40,7 +68,12 @@ func documents(file string, content []byte, problems *problems) []*document {
 
 func yamlDocuments(file string, content []byte, problems *problems) []*document {
 	var docs []*document
-	for _, doc := range splitYAML(file, content) {
+	texts := splitYAML(file, content)
+	if len(texts) > maxDocuments {
+		problems.add(file, 0, "has %d documents, and more than %d are not read: split it", len(texts), maxDocuments)
+		return nil
+	}
+	for _, doc := range texts {
 		asJSON, err := yaml.YAMLToJSONStrict(doc.text)
 		if err != nil {
 			doc.addParseError(err, problems)
@@ -165,8 +198,34 @@ func (d *document) setValue(value any, problems *problems) bool {
 		problems.add(d.file, d.line, "is not a Kubernetes object: remove it, or list the file in %s", ignoreFile)
 		return false
 	}
+	if deeper(value, maxDepth) {
+		problems.add(d.file, d.line, "has more than %d maps and lists in each other", maxDepth)
+		return false
+	}
 	d.value = object
 	return true
+}
+
+// deeper tells that there are more than limit maps and lists in each other.
+func deeper(value any, limit int) bool {
+	if limit < 0 {
+		return true
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for _, child := range value {
+			if deeper(child, limit-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, child := range value {
+			if deeper(child, limit-1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 var parserLine = regexp.MustCompile(`line (\d+)`)
@@ -199,15 +258,8 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// lineOf is the line of the value at a path of map keys and list indices; of
-// the nearest value above where the second parse does not find it.
-func (d *document) lineOf(steps ...any) int {
-	_, line := d.find(steps...)
-	return line
-}
-
-// find is lineOf with the node that is there; nil where only something above
-// was found.
+// find is the node at a path with its line in the text; nil where only
+// something above was found.
 func (d *document) find(steps ...any) (*yamlv3.Node, int) {
 	if d.node == nil {
 		d.node = &yamlv3.Node{}

@@ -16,11 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 )
 
-const (
-	ignoreFile = ".mainstayignore"
-	maxFiles   = 100_000
-	maxBytes   = 10 * 1024 * 1024
-)
+const ignoreFile = ".mainstayignore"
 
 // walker collects the manifests below a folder.
 type walker struct {
@@ -38,18 +34,6 @@ func manifests(ctx context.Context, fsys fs.FS, opts Options, problems *problems
 	for _, p := range opts.SkipPaths {
 		w.skip[clean(p)] = true
 	}
-	if !fs.ValidPath(w.root) {
-		return nil, fmt.Errorf("path %q leads out of the repository; check spec.source.path", opts.Path)
-	}
-	info, err := fs.Stat(fsys, w.root)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("path %q does not exist in the repository; check spec.source.path", opts.Path)
-	case err != nil:
-		return nil, fmt.Errorf("path %q: %w", opts.Path, err)
-	case !info.IsDir():
-		return nil, fmt.Errorf("path %q is a file: name its folder in spec.source.path", opts.Path)
-	}
 	// What lies above may ignore what lies below, as with git.
 	if w.root != "." {
 		if err := w.readIgnore("."); err != nil {
@@ -63,7 +47,7 @@ func manifests(ctx context.Context, fsys fs.FS, opts Options, problems *problems
 			}
 		}
 	}
-	err = fs.WalkDir(fsys, w.root, func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(fsys, w.root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}

@@ -20,9 +20,13 @@ func (o *Object) Lines() string {
 	if o.from == nil {
 		return ""
 	}
-	node, start := o.from.doc.find(o.from.steps...)
-	w := &lineWriter{doc: o.from.doc}
-	w.walk(node, "", start)
+	node, line := o.from.doc.find(o.from.steps...)
+	w := &lineWriter{doc: o.from.doc, home: o.File}
+	file := o.File
+	if o.from.doc.made != nil {
+		file, line = o.from.doc.place(o.from.steps...)
+	}
+	w.walk(node, o.from.steps, "", place{file, line})
 	return w.out.String()
 }
 
@@ -34,34 +38,52 @@ func (o *Object) Text() uint64 {
 	}
 	h := fnv.New64a()
 	h.Write(o.from.doc.text)
+	if made := o.from.doc.made; made != nil {
+		return h.Sum64() ^ made.sum()
+	}
 	return h.Sum64()
+}
+
+type place struct {
+	file string
+	line int
 }
 
 type lineWriter struct {
 	doc *document
-	out strings.Builder
+	// home is the object's file: the others are named.
+	home string
+	out  strings.Builder
 }
 
-func (w *lineWriter) walk(node *yamlv3.Node, at string, line int) {
+func (w *lineWriter) walk(node *yamlv3.Node, steps []any, at string, above place) {
 	if node == nil {
 		return
 	}
 	switch node.Kind { //nolint:exhaustive // the other kinds have no fields
 	case yamlv3.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {
-			w.entry(node.Content[i], node.Content[i+1], at+"/"+ownership.EscapeStep(node.Content[i].Value), line)
+			key := node.Content[i].Value
+			w.entry(node.Content[i], node.Content[i+1], append(steps[:len(steps):len(steps)], key), at+"/"+ownership.EscapeStep(key), above)
 		}
 	case yamlv3.SequenceNode:
 		for i, child := range node.Content {
-			w.entry(child, child, at+"/"+strconv.Itoa(i), line)
+			w.entry(child, child, append(steps[:len(steps):len(steps)], i), at+"/"+strconv.Itoa(i), above)
 		}
 	}
 }
 
-func (w *lineWriter) entry(position, value *yamlv3.Node, at string, parent int) {
-	line := w.doc.offset + position.Line - 1
-	if line != parent {
-		w.out.WriteString("\n" + at + "\t" + strconv.Itoa(line))
+func (w *lineWriter) entry(position, value *yamlv3.Node, steps []any, at string, above place) {
+	here := place{w.doc.file, w.doc.offset + position.Line - 1}
+	if w.doc.made != nil {
+		here.file, here.line = w.doc.made.place(w.doc, steps, here.line)
 	}
-	w.walk(value, at, line)
+	if here != above {
+		w.out.WriteString("\n" + at + "\t")
+		if here.file != w.home {
+			w.out.WriteString(here.file + ":")
+		}
+		w.out.WriteString(strconv.Itoa(here.line))
+	}
+	w.walk(value, steps, at, here)
 }

@@ -30,13 +30,11 @@ type candidate struct {
 	gv    schema.GroupVersion
 	kind  string
 	found *problems
+	// variables to replace; nil: none.
+	variables map[string]string
 }
 
 // objects returns the objects of the document, those of a List one by one.
-func (d *document) objects(problems *problems) []Object {
-	return (&candidate{doc: d, value: d.value, found: problems}).objects()
-}
-
 func (c *candidate) objects() []Object {
 	if !c.identify() {
 		return nil
@@ -53,6 +51,9 @@ func (c *candidate) objects() []Object {
 	if ok && annotations[localConfigAnnotation] == "true" {
 		return nil
 	}
+	if ok && !c.substitute(annotations) {
+		return nil
+	}
 	_, labelsOK := c.stringMap(metadata, "labels")
 	id, named := c.name(metadata)
 	if !ok || !labelsOK || !named || !c.mode(annotations) || !c.allowed() || !c.foldStringData() {
@@ -62,19 +63,13 @@ func (c *candidate) objects() []Object {
 	for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"} {
 		delete(metadata, field)
 	}
-	return []Object{{Unstructured: &unstructured.Unstructured{Object: c.value}, ID: id, File: c.doc.file, Line: c.line(), from: c}}
-}
-
-// line of the object's first field. A single document needs no second parse.
-func (c *candidate) line(steps ...any) int {
-	if len(c.steps)+len(steps) == 0 {
-		return c.doc.line
-	}
-	return c.doc.lineOf(slices.Concat(c.steps, steps)...)
+	file, line := c.doc.place(c.steps...)
+	return []Object{{Unstructured: &unstructured.Unstructured{Object: c.value}, ID: id, File: file, Line: line, from: c}}
 }
 
 func (c *candidate) problem(steps []any, format string, args ...any) {
-	c.found.add(c.doc.file, c.line(steps...), format, args...)
+	file, line := c.doc.place(slices.Concat(c.steps, steps)...)
+	c.found.add(file, line, format, args...)
 }
 
 func (c *candidate) identify() bool {
@@ -113,7 +108,7 @@ func (c *candidate) items(items []any) []Object {
 		if kind := strings.TrimSuffix(c.kind, "List"); kind != "" && value["kind"] == nil && value["apiVersion"] == nil {
 			value["kind"], value["apiVersion"] = kind, c.gv.String()
 		}
-		objects = append(objects, (&candidate{doc: c.doc, value: value, steps: steps, found: c.found}).objects()...)
+		objects = append(objects, (&candidate{doc: c.doc, value: value, steps: steps, found: c.found, variables: c.variables}).objects()...)
 	}
 	return objects
 }

@@ -8,10 +8,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/konfig"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
@@ -19,9 +23,13 @@ import (
 type Options struct {
 	// Path is the folder to render, from the tree's root; empty for the root.
 	Path string
-	// SkipPaths are files and folders to leave out, from the tree's root: the
-	// policy folders.
+	// SkipPaths are files and folders to leave out of plain rendering, from the
+	// tree's root: the policy folders.
 	SkipPaths []string
+	// Type is the way to render; empty for Auto.
+	Type v1alpha1.RenderType
+	// Variables replace ${name} in the objects' strings. nil: nothing is replaced.
+	Variables map[string]string
 }
 
 // Object is one declared object.
@@ -38,32 +46,129 @@ type Object struct {
 	from *candidate
 }
 
-// Objects renders the tree. The objects are in the order of files and lines.
-// An error about the content joins one Error for each place, at most 20.
+// TypeOf is the way in which Objects renders: what Options.Type says or, for
+// Auto, what is at the path.
+func TypeOf(fsys fs.FS, opts Options) (v1alpha1.RenderType, error) {
+	if opts.Type != "" && opts.Type != v1alpha1.RenderAuto {
+		return opts.Type, nil
+	}
+	root, err := rootOf(fsys, opts)
+	if err != nil {
+		return "", err
+	}
+	kinds := map[string]v1alpha1.RenderType{"Chart.yaml": v1alpha1.RenderHelm}
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		kinds[name] = v1alpha1.RenderKustomize
+	}
+	entries, err := fs.ReadDir(fsys, root)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", root, err)
+	}
+	found := v1alpha1.RenderPlain
+	for _, entry := range entries {
+		if kind := kinds[entry.Name()]; kind != "" && found != v1alpha1.RenderKustomize {
+			found = kind
+		}
+	}
+	return found, nil
+}
+
+// Objects renders the tree. The objects of plain files are in the order of
+// files and lines, those of a kustomization in its own order, those of a chart
+// in that of templates. An error about the content joins one Error for each
+// place, at most 20.
 func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
-	problems := &problems{}
-	files, err := manifests(ctx, fsys, opts, problems)
+	root, err := rootOf(fsys, opts)
 	if err != nil {
 		return nil, err
 	}
-	var objects []Object
-	for _, file := range files {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		content, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			return nil, err
-		}
-		for _, doc := range documents(file, content, problems) {
-			objects = append(objects, doc.objects(problems)...)
-		}
-	}
-	checkTogether(objects, problems)
-	if err := problems.join(); err != nil {
+	kind, err := TypeOf(fsys, opts)
+	if err != nil {
 		return nil, err
 	}
-	return objects, nil
+	r := &rendering{tree: &tree{ctx: ctx, fsys: fsys}, root: root, opts: opts, problems: &problems{}}
+	if err := checkVariables(opts.Variables); err != nil {
+		return nil, err
+	}
+	switch kind {
+	case v1alpha1.RenderKustomize:
+		err = r.kustomize()
+	case v1alpha1.RenderHelm:
+		err = r.helm()
+	case v1alpha1.RenderPlain:
+		err = r.plain()
+	case v1alpha1.RenderAuto:
+		fallthrough
+	default:
+		err = fmt.Errorf("spec.render.type %q is unknown: write Auto, Plain, Kustomize or Helm", opts.Type)
+	}
+	if err := r.problems.join(); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	checkTogether(r.objects, r.problems)
+	if err := r.problems.join(); err != nil {
+		return nil, err
+	}
+	return r.objects, nil
+}
+
+// rendering is one call of Objects.
+type rendering struct {
+	tree     *tree
+	root     string
+	opts     Options
+	objects  []Object
+	problems *problems
+}
+
+// add takes the objects of a document.
+func (r *rendering) add(d *document) error {
+	r.objects = append(r.objects, (&candidate{doc: d, value: d.value, found: r.problems, variables: r.opts.Variables}).objects()...)
+	if len(r.objects) > maxObjects {
+		return fmt.Errorf("%s declares more than %d objects: split it between several GitSyncs", r.root, maxObjects)
+	}
+	return nil
+}
+
+// plain reads the manifests as they are.
+func (r *rendering) plain() error {
+	files, err := manifests(r.tree.ctx, r.tree.fsys, r.opts, r.problems)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		docs, err := r.tree.documents(file, r.problems)
+		if err != nil {
+			return err
+		}
+		for _, doc := range docs {
+			if err := r.add(doc); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rootOf is the folder to render, which has to be there.
+func rootOf(fsys fs.FS, opts Options) (string, error) {
+	root := clean(opts.Path)
+	if !fs.ValidPath(root) {
+		return "", fmt.Errorf("path %q leads out of the repository; check spec.source.path", opts.Path)
+	}
+	info, err := fs.Stat(fsys, root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("path %q does not exist in the repository; check spec.source.path", opts.Path)
+	case err != nil:
+		return "", fmt.Errorf("path %q: %w", opts.Path, err)
+	case !info.IsDir():
+		return "", fmt.Errorf("path %q is a file: name its folder in spec.source.path", opts.Path)
+	}
+	return root, nil
 }
 
 // Digest is the SHA-256 of an object in canonical JSON, in hexadecimal. It is

@@ -523,7 +523,7 @@ items:
 				t.Fatal(err)
 			}
 			c := ownership.Content{Line: o.Line, Lines: o.Lines(), Desired: desired}
-			if got := c.LineOf(path); got != tt.want {
+			if _, got := c.Place(path); got != tt.want {
 				t.Errorf("line %d, want %d; lines %q", got, tt.want, c.Lines)
 			}
 		})
