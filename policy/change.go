@@ -109,6 +109,9 @@ type Change struct {
 	Object, OldObject *fastjson.Value
 	// Options of the request; nil for drift.
 	Options *fastjson.Value
+	// Review is the text of the AdmissionReview that all of this is from, if
+	// any; it may be used again as soon as the documents may.
+	Review []byte
 	// Pod is the name of the pod for the subresources of pods, whose Record is
 	// the declared workload that the pod belongs to.
 	Pod string

@@ -23,18 +23,21 @@ import (
 // the engine only asks whom and what it covers, and until when.
 type Grant struct {
 	// Namespace and Name of the BreakGlass.
-	Namespace, Name string
-	UID             types.UID
-	Requester       string
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid,omitempty"`
+	Requester string    `json:"requester"`
 	// Approver is empty for an emergency.
-	Approver string
+	Approver string `json:"approver,omitempty"`
 	// Subjects who may use it; nobody where there are none.
-	Subjects []v1alpha1.BreakGlassSubject
+	Subjects []v1alpha1.BreakGlassSubject `json:"subjects"`
 	// Scope with its defaults filled in; see InScope.
-	Scope               v1alpha1.BreakGlassScope
-	Reason, Ticket      string
-	StartsAt, ExpiresAt time.Time
-	Emergency           bool
+	Scope     v1alpha1.BreakGlassScope `json:"scope"`
+	Reason    string                   `json:"reason"`
+	Ticket    string                   `json:"ticket,omitempty"`
+	StartsAt  time.Time                `json:"startsAt"`
+	ExpiresAt time.Time                `json:"expiresAt"`
+	Emergency bool                     `json:"emergency,omitempty"`
 }
 
 // grantPrefix starts the names of grants among those of rules.

@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
+	"policy/record":    {"policy", "policy/audit", "policy/fieldset", "policy/ownership"},
 	"policy/reload":    {"config/v1alpha1", "policy", "policy/seal"},
 	"policy/seal":      {},
 	"policy/suspend":   {"config/v1alpha1", "policy/ownership", "policy/permit"},

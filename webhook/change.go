@@ -21,7 +21,7 @@ func (h *Handler) change(req *request, record *ownership.Record) (*policy.Change
 	change := &policy.Change{
 		Origin: policy.OriginRequest, Operation: req.operation, SubResource: req.subResource, DryRun: req.dryRun,
 		Kind: record.GVK(), Resource: record.GVR(), Object: req.object, OldObject: req.oldObject,
-		Record: record, Time: h.options.Clock(),
+		Record: record, Time: h.options.Clock(), Review: req.body,
 	}
 	if req.entry == EntryConnect {
 		change.Pod = req.id.Name

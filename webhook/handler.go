@@ -349,7 +349,7 @@ type judgePanicked struct{}
 func bare(c *policy.Change) *policy.Change {
 	return &policy.Change{
 		Origin: c.Origin, Operation: c.Operation, SubResource: c.SubResource, DryRun: c.DryRun, User: c.User,
-		Kind: c.Kind, Resource: c.Resource, Pod: c.Pod, Record: c.Record, Time: c.Time,
+		Kind: c.Kind, Resource: c.Resource, Pod: c.Pod, Record: c.Record, Time: c.Time, Review: c.Review,
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 type request struct {
 	root  *fastjson.Value
 	entry string
+	// body is the text that root was parsed from.
+	body []byte
 	// uid is the JSON of the request's uid, quotes included.
 	uid         []byte
 	operation   policy.Operation
@@ -67,6 +69,7 @@ func decode(parser *fastjson.Parser, entry string, body []byte) (*request, error
 	req := &request{
 		root:        root,
 		entry:       entry,
+		body:        body,
 		uid:         fieldset.Canonical(nil, uid),
 		operation:   policy.Operation(root.GetStringBytes("operation")),
 		subResource: string(root.GetStringBytes("subResource")),

@@ -34,8 +34,15 @@ type Line struct {
 	Sync        string      `json:"sync,omitempty"`
 	Source      LineSource  `json:"source"`
 	Changes     []LineField `json:"changes,omitempty"`
-	Errors      []string    `json:"errors,omitempty"`
-	ElapsedMS   float64     `json:"elapsedMs"`
+	// Uncovered are the changed paths that no exception covers.
+	Uncovered []string `json:"uncovered,omitempty"`
+	// Policies is the digest of the policies that were asked, and Revision the
+	// one that the GitSync had applied then.
+	Policies  string   `json:"policies,omitempty"`
+	Revision  string   `json:"revision,omitempty"`
+	DryRun    bool     `json:"dryRun,omitempty"`
+	Errors    []string `json:"errors,omitempty"`
+	ElapsedMS float64  `json:"elapsedMs"`
 }
 
 // LineUser is who asked.
@@ -75,10 +82,12 @@ type LineField struct {
 // A value longer than this is not copied into the ledger.
 const maxLedgerValue = 4096
 
-func (r *Recorder) line(change *policy.Change, decision policy.Decision) Line {
+// NewLine is the ledger's line about a decision. mask makes the keyed hashes that
+// stand for the values of Secrets.
+func NewLine(change *policy.Change, decision policy.Decision, cluster string, mask func([]byte) string) Line {
 	record := change.Record
 	line := Line{
-		Time: change.Time.UTC(), Kind: "decision", Decision: decision.ID, Cluster: r.options.ClusterName,
+		Time: change.Time.UTC(), Kind: "decision", Decision: decision.ID, Cluster: cluster,
 		Origin: string(change.Origin), Operation: string(change.Operation), SubResource: change.SubResource,
 		Verdict: string(decision.Verdict), Mode: string(change.Mode()), Class: decision.Class, Rule: decision.Rule,
 		Reason: decision.Reason, Severity: decision.Severity, Until: decision.Until, Errors: decision.Errors,
@@ -86,7 +95,7 @@ func (r *Recorder) line(change *policy.Change, decision policy.Decision) Line {
 			Group: record.Group, Version: record.Version, Kind: record.Kind,
 			Namespace: record.Namespace, Name: record.Name,
 		},
-		Pod:       change.Pod,
+		Pod: change.Pod, Policies: decision.Policies, Revision: record.Sync.Applied.Name, DryRun: change.DryRun,
 		ElapsedMS: float64(decision.Elapsed.Microseconds()) / 1000,
 	}
 	if record.Sync.Name != "" {
@@ -104,13 +113,16 @@ func (r *Recorder) line(change *policy.Change, decision policy.Decision) Line {
 	for _, f := range change.Fields {
 		line.Changes = append(line.Changes, LineField{
 			Path: f.Path.String(), Op: string(f.Op), Declared: f.Declared, Manager: f.Manager,
-			From: r.raw(f.From, hide), To: r.raw(f.To, hide), Git: r.raw(f.Git, hide),
+			From: raw(mask, f.From, hide), To: raw(mask, f.To, hide), Git: raw(mask, f.Git, hide),
 		})
+	}
+	for _, f := range decision.Uncovered {
+		line.Uncovered = append(line.Uncovered, f.Path.String())
 	}
 	return line
 }
 
-func (r *Recorder) raw(v *fastjson.Value, hide bool) json.RawMessage {
+func raw(mask func([]byte) string, v *fastjson.Value, hide bool) json.RawMessage {
 	if v == nil {
 		return nil
 	}
@@ -119,7 +131,7 @@ func (r *Recorder) raw(v *fastjson.Value, hide bool) json.RawMessage {
 			return raw
 		}
 	}
-	text, err := json.Marshal(masked(r.options.Mask, v))
+	text, err := json.Marshal(masked(mask, v))
 	if err != nil {
 		return nil // a string always encodes
 	}

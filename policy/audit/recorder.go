@@ -41,10 +41,18 @@ type EventRecorder interface {
 	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
 }
 
+// Ring keeps decisions with all that they rest on. Add must not wait, and has to
+// be done with both when it returns.
+type Ring interface {
+	Add(change *policy.Change, decision policy.Decision)
+}
+
 // Options of a Recorder. Everything may be left out.
 type Options struct {
 	// Ledger takes one JSON line for each decision that matters.
 	Ledger io.Writer
+	// Ring keeps what the policies saw, dry runs as well.
+	Ring Ring
 	// Events are written on the object, with the GitSync related.
 	Events EventRecorder
 	// Registerer takes the metrics.
@@ -135,8 +143,11 @@ func (r *Recorder) write(e event) {
 func (r *Recorder) NeedLeaderElection() bool { return false }
 
 // Record records a decision about a change; both may be reused once it
-// returns. A dry run is not recorded.
+// returns. Of a dry run only the ring hears.
 func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
+	if r.options.Ring != nil {
+		r.options.Ring.Add(change, decision)
+	}
 	if change.DryRun {
 		return
 	}
@@ -148,7 +159,7 @@ func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
 		return
 	}
 	if r.ledger != nil {
-		line := r.line(change, decision)
+		line := NewLine(change, decision, r.options.ClusterName, r.options.Mask)
 		r.mu.Lock()
 		err := r.ledger.Encode(line)
 		r.mu.Unlock()

@@ -38,6 +38,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/off"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
+	"github.com/mainstay-gitops/mainstay/policy/record"
 	"github.com/mainstay-gitops/mainstay/policy/reload"
 	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
@@ -208,8 +209,14 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	decisions, err := record.New(record.Options{
+		Policies: engine, Replica: replica(), ClusterName: cfg.ClusterName, Mask: key.Mask, Registerer: registry, Error: report,
+	})
+	if err != nil {
+		return nil, err
+	}
 	recorder, err := audit.New(audit.Options{
-		Ledger: o.Ledger, Events: newEventWriter(kube, scheme, log), Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
+		Ledger: o.Ledger, Ring: decisions, Events: newEventWriter(kube, scheme, log), Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
 	})
 	if err != nil {
 		return nil, err
@@ -328,7 +335,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 
 	// Everything that runs.
 	for _, part := range []interface{ Start(context.Context) error }{
-		knowledge, permits, wayOut, suspensions, grants, refusals, uses, recorder, certificate, registered, server,
+		knowledge, permits, wayOut, suspensions, grants, refusals, uses, recorder, decisions, certificate, registered, server,
 	} {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)
