@@ -37,7 +37,7 @@ test-race: ## run every test under the race detector
 	$(GO) test -race -timeout 60m ./...
 
 .PHONY: bench
-bench: ## measure, beside the budgets; BENCH=admission|policy|profile|sync for a part
+bench: ## measure, beside the budgets; BENCH=decision|admission|policy|profile|sync for a part
 	BENCH='$(BENCH)' $(GO) run ./test/bench
 
 .PHONY: demo

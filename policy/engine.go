@@ -53,6 +53,8 @@ type Options struct {
 type Engine struct {
 	options Options
 	cluster *cluster
+	// words of input.
+	words *vocabulary
 	// evalOptions are for tests that compare ways of evaluating.
 	evalOptions []rego.EvalOption
 	// asksAll is for the same: every rule is asked, with the whole input.
@@ -202,7 +204,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if o.MaskSecret == nil {
 		o.MaskSecret = func([]byte) string { return "(hidden)" }
 	}
-	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), needsChange: make(chan struct{}), changed: make(chan struct{})}
+	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), words: newVocabulary(), needsChange: make(chan struct{}), changed: make(chan struct{})}
 	modules, err := builtinModules(o.DisabledBuiltins)
 	if err != nil {
 		return nil, err

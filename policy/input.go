@@ -94,11 +94,11 @@ func (e *Engine) input(c *Change, paths []string, want *reads) ast.Object {
 }
 
 // members puts members into an object, those that are read.
-func members(out ast.Object, want *reads) func(key string, make func() *ast.Term) {
+func (e *Engine) members(out ast.Object, want *reads) func(key string, make func() *ast.Term) {
 	return func(key string, make func() *ast.Term) {
 		if want.at(key) != nil {
 			if t := make(); t != nil {
-				out.Insert(ast.InternedTerm(key), t)
+				out.Insert(e.words.term(key), t)
 			}
 		}
 	}
@@ -107,38 +107,39 @@ func members(out ast.Object, want *reads) func(key string, make func() *ast.Term
 // earlyInput makes the members of input that early names.
 func (e *Engine) earlyInput(c *Change, want *reads) ast.Object {
 	out := ast.NewObjectWithCapacity(20)
-	put := members(out, want)
+	put := e.members(out, want)
 	id := c.ID()
-	put("operation", func() *ast.Term { return ast.InternedTerm(string(c.Operation)) })
-	put("subResource", func() *ast.Term { return ast.InternedTerm(c.SubResource) })
+	word := e.words.term
+	put("operation", func() *ast.Term { return word(string(c.Operation)) })
+	put("subResource", func() *ast.Term { return word(c.SubResource) })
 	put("dryRun", func() *ast.Term { return ast.InternedTerm(c.DryRun) })
-	put("origin", func() *ast.Term { return ast.InternedTerm(string(c.Origin)) })
-	put("namespace", func() *ast.Term { return ast.InternedTerm(id.Namespace) })
-	put("name", func() *ast.Term { return ast.InternedTerm(id.Name) })
+	put("origin", func() *ast.Term { return word(string(c.Origin)) })
+	put("namespace", func() *ast.Term { return word(id.Namespace) })
+	put("name", func() *ast.Term { return word(id.Name) })
 	put("kind", func() *ast.Term {
-		return texts("group", c.Kind.Group, "version", c.Kind.Version, "kind", c.Kind.Kind)
+		return e.texts(want.at("kind"), "group", c.Kind.Group, "version", c.Kind.Version, "kind", c.Kind.Kind)
 	})
 	put("resource", func() *ast.Term {
-		return texts("group", c.Resource.Group, "version", c.Resource.Version, "resource", c.Resource.Resource)
+		return e.texts(want.at("resource"), "group", c.Resource.Group, "version", c.Resource.Version, "resource", c.Resource.Resource)
 	})
-	put("userInfo", func() *ast.Term { return userTerm(c.User) })
+	put("userInfo", func() *ast.Term { return e.userTerm(c.User, want.at("userInfo")) })
 	put("actor", func() *ast.Term { return e.actor(c) })
-	put("sync", func() *ast.Term { return syncTerm(c) })
+	put("sync", func() *ast.Term { return e.syncTerm(c, want.at("sync")) })
 	put("pod", func() *ast.Term {
 		if c.Pod == "" {
 			return nil
 		}
-		return texts("name", c.Pod)
+		return e.texts(everything(), "name", c.Pod)
 	})
-	put("cluster", func() *ast.Term { return texts("name", e.options.ClusterName) })
+	put("cluster", func() *ast.Term { return e.texts(everything(), "name", e.options.ClusterName) })
 	return out
 }
 
 // lateInput adds all other members of input.
 func (e *Engine) lateInput(out ast.Object, c *Change, paths []string, want *reads) {
 	secret := c.Kind.Group == "" && c.Kind.Kind == "Secret"
-	conv := converter{mask: e.options.MaskSecret}
-	put := members(out, want)
+	conv := converter{mask: e.options.MaskSecret, words: e.words}
+	put := e.members(out, want)
 	put("time", func() *ast.Term { return ast.StringTerm(c.Time.UTC().Format(time.RFC3339)) })
 	put("object", func() *ast.Term { return conv.object(c.Object, secret, want.at("object")) })
 	put("oldObject", func() *ast.Term { return conv.object(c.OldObject, secret, want.at("oldObject")) })
@@ -150,8 +151,8 @@ func (e *Engine) lateInput(out ast.Object, c *Change, paths []string, want *read
 			return nil
 		}
 		return ast.ObjectTerm(
-			ast.Item(ast.InternedTerm("labels"), stringMap(c.NamespaceLabels)),
-			ast.Item(ast.InternedTerm("annotations"), stringMap(c.NamespaceAnnotations)),
+			ast.Item(e.words.term("labels"), e.stringMap(c.NamespaceLabels)),
+			ast.Item(e.words.term("annotations"), e.stringMap(c.NamespaceAnnotations)),
 		)
 	})
 }
@@ -169,10 +170,10 @@ func (e *Engine) actor(c *Change) *ast.Term {
 			}
 		}
 	} else if namespace, name, ok := c.User.ServiceAccount(); ok {
-		out.Insert(ast.InternedTerm("serviceAccount"), texts("namespace", namespace, "name", name))
+		out.Insert(e.words.term("serviceAccount"), e.texts(everything(), "namespace", namespace, "name", name))
 	}
-	out.Insert(ast.InternedTerm("person"), ast.InternedTerm(person))
-	out.Insert(ast.InternedTerm("confidence"), ast.InternedTerm(confidence))
+	out.Insert(e.words.term("person"), ast.InternedTerm(person))
+	out.Insert(e.words.term("confidence"), e.words.term(confidence))
 	return ast.NewTerm(out)
 }
 
@@ -186,29 +187,29 @@ func (e *Engine) personManager(manager string) bool {
 }
 
 func (e *Engine) changes(c *Change, paths []string, secret bool, conv converter) *ast.Term {
-	out := make([]*ast.Term, len(c.Fields))
+	out, word := make([]*ast.Term, len(c.Fields)), e.words.term
 	for i, f := range c.Fields {
 		value := conv.value
 		if secret && hidden(f.Path) {
 			value = conv.masked
 		}
 		o := ast.NewObjectWithCapacity(9)
-		o.Insert(ast.InternedTerm("op"), ast.InternedTerm(string(f.Op)))
-		o.Insert(ast.InternedTerm("path"), ast.StringTerm(paths[i]))
+		o.Insert(word("op"), word(string(f.Op)))
+		o.Insert(word("path"), word(paths[i]))
 		segments := make([]*ast.Term, len(f.Path))
 		for j, s := range f.Path {
-			segments[j] = ast.InternedTerm(segmentText(s))
+			segments[j] = word(segmentText(s))
 		}
-		o.Insert(ast.InternedTerm("segments"), ast.ArrayTerm(segments...))
+		o.Insert(word("segments"), ast.ArrayTerm(segments...))
 		if f.From != nil {
-			o.Insert(ast.InternedTerm("from"), value(f.From))
+			o.Insert(word("from"), value(f.From))
 		}
 		if f.To != nil {
-			o.Insert(ast.InternedTerm("to"), value(f.To))
+			o.Insert(word("to"), value(f.To))
 		}
-		o.Insert(ast.InternedTerm("declared"), ast.InternedTerm(f.Declared))
+		o.Insert(word("declared"), ast.InternedTerm(f.Declared))
 		if f.Manager != "" {
-			o.Insert(ast.InternedTerm("manager"), ast.StringTerm(f.Manager))
+			o.Insert(word("manager"), word(f.Manager))
 		}
 		// For the built-in policies: whether a person made this very change, and
 		// of a request, whether its trace would be mistaken for a person's.
@@ -216,9 +217,9 @@ func (e *Engine) changes(c *Change, paths []string, secret bool, conv converter)
 		if c.User == nil {
 			person = e.personManager(f.Manager)
 		}
-		o.Insert(ast.InternedTerm("person"), ast.InternedTerm(person))
+		o.Insert(word("person"), ast.InternedTerm(person))
 		if c.User != nil && e.personManager(cmp.Or(f.Manager, requestManager(c))) {
-			o.Insert(ast.InternedTerm("mistakable"), ast.InternedTerm(true))
+			o.Insert(word("mistakable"), ast.InternedTerm(true))
 		}
 		out[i] = ast.NewTerm(o)
 	}
@@ -254,32 +255,36 @@ func hidden(path fieldset.Path) bool {
 	return false
 }
 
-func userTerm(u *User) *ast.Term {
+func (e *Engine) userTerm(u *User, want *reads) *ast.Term {
 	if u == nil {
 		return nil
 	}
-	extra := ast.NewObjectWithCapacity(len(u.Extra))
-	for key, values := range u.Extra {
-		extra.Insert(ast.StringTerm(key), stringList(values))
-	}
-	return ast.ObjectTerm(
-		ast.Item(ast.InternedTerm("username"), ast.StringTerm(u.Username)),
-		ast.Item(ast.InternedTerm("uid"), ast.StringTerm(u.UID)),
-		ast.Item(ast.InternedTerm("groups"), stringList(u.Groups)),
-		ast.Item(ast.InternedTerm("extra"), ast.NewTerm(extra)),
-	)
+	out := ast.NewObjectWithCapacity(4)
+	put := e.members(out, want)
+	put("username", func() *ast.Term { return e.words.term(u.Username) })
+	put("uid", func() *ast.Term { return e.words.term(u.UID) })
+	put("groups", func() *ast.Term { return e.stringList(u.Groups) })
+	put("extra", func() *ast.Term {
+		extra := ast.NewObjectWithCapacity(len(u.Extra))
+		for key, values := range u.Extra {
+			extra.Insert(e.words.term(key), e.stringList(values))
+		}
+		return ast.NewTerm(extra)
+	})
+	return ast.NewTerm(out)
 }
 
-func syncTerm(c *Change) *ast.Term {
+func (e *Engine) syncTerm(c *Change, want *reads) *ast.Term {
 	s := c.Record.Sync
-	return ast.ObjectTerm(
-		ast.Item(ast.InternedTerm("namespace"), ast.InternedTerm(s.Namespace)),
-		ast.Item(ast.InternedTerm("name"), ast.InternedTerm(s.Name)),
-		ast.Item(ast.InternedTerm("labels"), stringMap(s.Labels)),
-		ast.Item(ast.InternedTerm("mode"), ast.InternedTerm(string(s.Mode))),
-		// For the built-in policies.
-		ast.Item(ast.InternedTerm("undeclared"), ast.InternedTerm(string(s.Undeclared))),
-	)
+	out := ast.NewObjectWithCapacity(5)
+	put := e.members(out, want)
+	put("namespace", func() *ast.Term { return e.words.term(s.Namespace) })
+	put("name", func() *ast.Term { return e.words.term(s.Name) })
+	put("labels", func() *ast.Term { return e.stringMap(s.Labels) })
+	put("mode", func() *ast.Term { return e.words.term(string(s.Mode)) })
+	// For the built-in policies.
+	put("undeclared", func() *ast.Term { return e.words.term(string(s.Undeclared)) })
+	return ast.NewTerm(out)
 }
 
 func sourceTerm(c *Change) *ast.Term {
@@ -297,27 +302,30 @@ func sourceTerm(c *Change) *ast.Term {
 	)
 }
 
-// texts is an object of strings, from key, value, key, value.
-func texts(pairs ...string) *ast.Term {
+// texts is an object of strings, from key, value, key, value, of those that are
+// read.
+func (e *Engine) texts(want *reads, pairs ...string) *ast.Term {
 	o := ast.NewObjectWithCapacity(len(pairs) / 2)
 	for i := 0; i+1 < len(pairs); i += 2 {
-		o.Insert(ast.InternedTerm(pairs[i]), ast.InternedTerm(pairs[i+1]))
+		if want.at(pairs[i]) != nil {
+			o.Insert(e.words.term(pairs[i]), e.words.term(pairs[i+1]))
+		}
 	}
 	return ast.NewTerm(o)
 }
 
-func stringMap(m map[string]string) *ast.Term {
+func (e *Engine) stringMap(m map[string]string) *ast.Term {
 	o := ast.NewObjectWithCapacity(len(m))
 	for k, v := range m {
-		o.Insert(ast.StringTerm(k), ast.StringTerm(v))
+		o.Insert(e.words.term(k), e.words.term(v))
 	}
 	return ast.NewTerm(o)
 }
 
-func stringList(list []string) *ast.Term {
+func (e *Engine) stringList(list []string) *ast.Term {
 	out := make([]*ast.Term, len(list))
 	for i, s := range list {
-		out[i] = ast.InternedTerm(s)
+		out[i] = e.words.term(s)
 	}
 	return ast.ArrayTerm(out...)
 }
@@ -325,6 +333,8 @@ func stringList(list []string) *ast.Term {
 // converter turns JSON into OPA's values without a detour.
 type converter struct {
 	mask func([]byte) string
+	// words for the keys of objects; nil where what is made lasts.
+	words *vocabulary
 }
 
 // value converts v; nil stays nil.
@@ -343,7 +353,7 @@ func (c converter) value(v *fastjson.Value) *ast.Term {
 		}
 		return ast.ArrayTerm(out...)
 	case fastjson.TypeString:
-		return ast.InternedTerm(string(v.GetStringBytes()))
+		return ast.StringTerm(string(v.GetStringBytes()))
 	case fastjson.TypeNumber:
 		return ast.NumberTerm(json.Number(v.MarshalTo(nil)))
 	case fastjson.TypeTrue:
@@ -360,7 +370,7 @@ func (c converter) whole(v *fastjson.Value) *ast.Term {
 	o := v.GetObject()
 	out := ast.NewObjectWithCapacity(o.Len())
 	o.Visit(func(raw []byte, child *fastjson.Value) {
-		out.Insert(ast.InternedTerm(string(raw)), c.value(child))
+		out.Insert(c.words.key(raw), c.value(child))
 	})
 	return ast.NewTerm(out)
 }
@@ -414,9 +424,9 @@ func (c converter) members(v *fastjson.Value, want *reads, convert func(string, 
 				return
 			}
 		}
-		key := string(raw)
-		if t := convert(key, child, below); t != nil {
-			out.Insert(ast.InternedTerm(key), t)
+		key := c.words.key(raw)
+		if t := convert(string(key.Value.(ast.String)), child, below); t != nil {
+			out.Insert(key, t)
 		}
 	})
 	return ast.NewTerm(out)

@@ -181,7 +181,12 @@ func readBody(body *bytes.Buffer, w http.ResponseWriter, r *http.Request) error 
 
 // timeout is what the API server waits, less the answer's way back.
 func timeout(r *http.Request) time.Duration {
-	given, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	// The API server sends this and nothing else.
+	text, alone := strings.CutPrefix(r.URL.RawQuery, "timeout=")
+	if !alone || strings.ContainsAny(text, "&%+;") {
+		text = r.URL.Query().Get("timeout")
+	}
+	given, err := time.ParseDuration(text)
 	if err != nil || given <= 0 {
 		given = defaultTimeout
 	}

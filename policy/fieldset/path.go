@@ -404,7 +404,7 @@ func identifier(s string) bool {
 // bare writes a merge key's string value: as it is where nothing in it could
 // be read as part of the notation.
 func bare(s string) string {
-	if json.Valid([]byte(s)) || s == "" {
+	if s == "" || mayBeJSON(s) && json.Valid([]byte(s)) {
 		return quote(s) // a number in a string stays a string
 	}
 	for i := 0; i < len(s); i++ {
@@ -414,6 +414,16 @@ func bare(s string) string {
 		}
 	}
 	return s
+}
+
+// mayBeJSON tells by the first byte; most names are no JSON.
+func mayBeJSON(s string) bool {
+	switch c := s[0]; {
+	case c >= 'a' && c <= 'z':
+		return s == "true" || s == "false" || s == "null"
+	default:
+		return c < 'A' || c > 'Z'
+	}
 }
 
 func quote(s string) string {

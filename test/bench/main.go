@@ -47,7 +47,7 @@ func start() int {
 }
 
 // parts of the benchmark, in the order in which they run.
-var parts = []string{"admission", "policy", "profile", "sync"}
+var parts = []string{"decision", "admission", "policy", "profile", "sync"}
 
 // bench is one run.
 type bench struct {
@@ -108,6 +108,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 func (b *bench) measure(part string) error {
 	switch part {
+	case "decision":
+		return b.decision()
 	case "admission":
 		return b.admission()
 	case "policy":
