@@ -20,6 +20,7 @@ type answer struct {
 	name    string // for example hpa.exception
 	key     string // of the source
 	builtin bool
+	shipped bool // of the library
 	// file and row are where the rule is.
 	file string
 	row  int
@@ -39,11 +40,11 @@ type answer struct {
 }
 
 // keysOf are the keys that the value of a rule may have.
-func keysOf(kind string, builtin bool) []string {
+func keysOf(kind string, ours bool) []string {
 	switch {
 	case kind == kindDeny:
 		return []string{"reason", "severity", "final", "until", "next"}
-	case builtin:
+	case ours:
 		return []string{"reason", "paths", "until", "ttl", "warn", "severity", "record"}
 	default:
 		return []string{"reason", "paths", "until", "ttl", "warn", "severity"}
@@ -72,7 +73,7 @@ func (s *source) answer(t *ast.Term, kind string, now time.Time) (*answer, error
 	}
 	name, _ := tuple.Elem(0).Value.(ast.String)
 	file, _ := tuple.Elem(1).Value.(ast.String)
-	a := &answer{name: string(name), key: s.Key, builtin: s.builtin(), file: string(file)}
+	a := &answer{name: string(name), key: s.Key, builtin: s.builtin(), shipped: shippedRule(string(name)), file: string(file)}
 	if row, ok := tuple.Elem(2).Value.(ast.Number); ok {
 		a.row, _ = row.Int()
 	}
@@ -91,7 +92,7 @@ func (a *answer) read(s *source, kind string, value ast.Value, now time.Time) er
 	if !ok {
 		return fmt.Errorf("the value must be an object, not %s", ast.ValueName(value))
 	}
-	known := keysOf(kind, a.builtin)
+	known := keysOf(kind, a.builtin || a.shipped)
 	err := object.Iter(func(k, v *ast.Term) error {
 		text, ok := k.Value.(ast.String)
 		key := string(text)

@@ -65,6 +65,9 @@ func (j *judgement) judge(ctx context.Context) Decision {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "no deny rule speaks against it"}
 	}
 	d := j.except(ctx)
+	if d.Verdict == Refuse {
+		d.Library = j.hint(d.Uncovered)
+	}
 	if err := ctx.Err(); err != nil && d.Verdict != Permit {
 		d.Class, d.Reason = RuleError, fmt.Sprintf("there was no time to ask all policies: %v", err)
 		d.Errors = append(d.Errors, d.Reason)
@@ -373,15 +376,18 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, inpu
 }
 
 // class is that of the rule that decided: a grant counts more than a policy,
-// and what people wrote more than what is built in.
+// and what people wrote more than what ships with Mainstay.
 func class(used []*answer) string {
 	class := RuleBuiltin
 	for _, a := range used {
 		switch {
 		case a.grant != nil:
 			return RuleGrant
-		case !a.builtin:
+		case a.builtin:
+		case !a.shipped:
 			class = RulePolicy
+		case class == RuleBuiltin:
+			class = RuleLibrary
 		}
 	}
 	return class

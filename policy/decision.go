@@ -23,6 +23,7 @@ const (
 const (
 	RuleGit     = "git"     // git says so
 	RuleBuiltin = "builtin" // a policy that ships with Mainstay
+	RuleLibrary = "library" // a policy of the library
 	RulePolicy  = "policy"  // a policy from git or the cluster
 	RuleDefault = "default" // no exception covers it
 	RuleError   = "error"   // a policy failed or took too long
@@ -43,6 +44,9 @@ type Decision struct {
 	Class, Rule string
 	// Reason in one sentence, for people.
 	Reason string
+	// Library are the policies of the library that are made for what was refused
+	// and are not switched on for the object.
+	Library []string
 	// Next says what to do instead, where a deny rule gives it.
 	Next     string
 	Severity string
@@ -72,7 +76,7 @@ type Decision struct {
 
 // Liftable tells whether a grant could permit what was refused.
 func (d Decision) Liftable() bool {
-	return d.Verdict == Refuse && !d.Final && (d.Class == RuleDefault || d.Class == RulePolicy)
+	return d.Verdict == Refuse && !d.Final && (d.Class == RuleDefault || d.Class == RulePolicy || d.Class == RuleLibrary)
 }
 
 // Permitted is one field that an exception permits; for a deletion that a grant

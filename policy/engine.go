@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/library"
 )
 
 // DefaultDeadline of one evaluation.
@@ -54,7 +55,8 @@ type Engine struct {
 	options Options
 	cluster *cluster
 	// words of input.
-	words *vocabulary
+	words   *vocabulary
+	shipped *library.Library
 	// evalOptions are for tests that compare ways of evaluating.
 	evalOptions []rego.EvalOption
 	// asksAll is for the same: every rule is asked, with the whole input.
@@ -124,6 +126,10 @@ type Source struct {
 	Namespace string
 	// Modules are Rego by file name; *_test.rego are their tests.
 	Modules map[string]string
+	// Library are the names of policies that ship with Mainstay.
+	Library []string
+	// Parameters are data.parameters of this source alone.
+	Parameters v1alpha1.Parameters
 	// Exceptions are the declarative form, compiled to Rego.
 	Exceptions []v1alpha1.Exception
 }
@@ -209,6 +215,9 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.shipped, err = library.Load(); err != nil {
+		return nil, err
+	}
 	builtin, err := e.compile(ctx, Source{Key: builtinKey, Modules: modules})
 	if err != nil {
 		return nil, fmt.Errorf("compile built-in policies: %w", err)
@@ -254,7 +263,7 @@ func (e *Engine) same(s Source) *source {
 			old.Sync != nil && *old.Sync != *s.Sync {
 			continue
 		}
-		if texts, err := s.texts(); err == nil && digest(texts) == old.loaded.Digest {
+		if texts, err := e.regoOf(s); err == nil && digest(texts) == old.loaded.Digest {
 			return old
 		}
 	}

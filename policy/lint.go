@@ -55,8 +55,12 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		m := modules[file]
 		l.calls(m)
 		name := packageName(m.Package)
-		if root, _, _ := strings.Cut(name, "."); root == "mainstay" || root == "grants" {
+		switch root, _, _ := strings.Cut(name, "."); {
+		case root == "mainstay" || root == "grants":
 			l.add("reserved-package", m.Package.Location, "choose another name", "package %s is reserved", name)
+		case root == "library" && !shippedFile(file):
+			l.add("reserved-package", m.Package.Location, "choose another name, also for a copy of a policy of the library",
+				"package %s is reserved for what spec.policies.library switches on", name)
 		}
 		if testFile(file) {
 			continue
@@ -174,7 +178,7 @@ func (l *linter) entry(r *ast.Rule, kind string) {
 		}
 		return
 	}
-	known := keysOf(kind, l.builtin)
+	known := keysOf(kind, l.builtin || shippedFile(r.Location.File))
 	constant := true
 	value.Foreach(func(k, v *ast.Term) {
 		s, ok := k.Value.(ast.String)

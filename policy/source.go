@@ -54,6 +54,9 @@ type source struct {
 	// a rule.
 	subResources []string
 
+	// switchedOn are the policies of the library in this source.
+	switchedOn []string
+
 	compiler *ast.Compiler
 	store    storage.Store
 	// exceptions and denials are nil where the source has no such rule.
@@ -111,7 +114,7 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 // *LoadError.
 func (e *Engine) program(s Source) (*program, error) {
 	box := newSandbox()
-	texts, err := s.texts()
+	texts, err := e.regoOf(s)
 	if err != nil {
 		return nil, err
 	}
@@ -144,13 +147,18 @@ func (e *Engine) program(s Source) (*program, error) {
 	if compiler.Compile(production); compiler.Failed() {
 		return nil, compileError(compiler.Errors)
 	}
-	out := &source{Source: s, compiler: compiler, store: e.cluster.within(s.Namespace), patterns: map[string]fieldset.Pattern{}}
+	store, err := s.withParameters(e.cluster.within(s.Namespace))
+	if err != nil {
+		return nil, err
+	}
+	out := &source{Source: s, compiler: compiler, store: store, patterns: map[string]fieldset.Pattern{}}
 	if items := lint.compiled(compiler.Modules); len(items) > 0 {
 		return nil, &LoadError{Items: items}
 	}
 	out.needs, out.input = lint.needs, lint.input
 	// Of the caller's maps nothing is kept.
-	out.Modules, out.Exceptions = nil, nil
+	out.switchedOn = slices.Clone(s.Library)
+	out.Modules, out.Exceptions, out.Library, out.Parameters = nil, nil, nil, nil
 	out.loaded = Loaded{Rules: rules(modules), Digest: digest(texts)}
 	return &program{box: box, modules: modules, library: library, source: out}, nil
 }
@@ -166,26 +174,12 @@ func (p *program) prepare(ctx context.Context) error {
 	return nil
 }
 
-// texts are all Rego of a source by file name.
-func (s Source) texts() (map[string]string, error) {
-	texts := map[string]string{}
-	maps.Copy(texts, s.Modules)
-	if len(s.Exceptions) > 0 {
-		text, err := CompileExceptions(s.Key, s.Exceptions)
-		if err != nil {
-			return nil, err
-		}
-		texts[exceptions] = text
-	}
-	return texts, nil
-}
-
 // parse reads modules, Rego v1 only, with their annotations.
 func parse(texts map[string]string) (map[string]*ast.Module, error) {
 	modules := make(map[string]*ast.Module, len(texts))
 	var items []Problem
 	for _, file := range slices.Sorted(maps.Keys(texts)) {
-		if blank(texts[file]) {
+		if file == parametersFile || blank(texts[file]) {
 			continue
 		}
 		m, err := ast.ParseModuleWithOpts(file, texts[file], ast.ParserOptions{

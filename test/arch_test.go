@@ -30,11 +30,12 @@ var allowed = map[string][]string{
 	"config/v1alpha1": {},
 	"charts":          {},
 
-	"policy":           {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/rego"},
+	"policy":           {"config/v1alpha1", "policy/fieldset", "policy/library", "policy/ownership", "policy/rego"},
 	"policy/audit":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership"},
 	"policy/facts":     {"policy"},
 	"policy/fieldset":  {},
 	"policy/grant":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
+	"policy/library":   {"policy/fieldset"},
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},

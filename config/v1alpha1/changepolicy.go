@@ -38,14 +38,29 @@ type ChangePolicyList struct {
 }
 
 // ChangePolicySpec holds Rego modules by file name; *_test.rego are tests.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.modules) && size(self.modules) > 0 || has(self.library) && size(self.library) > 0",message="modules or library must name a policy"
 type ChangePolicySpec struct {
 	// Modules are Rego v1 files by name. Their tests have to pass before the
 	// set is accepted.
-	// +required
-	// +kubebuilder:validation:MinProperties=1
+	// +optional
 	// +kubebuilder:validation:MaxProperties=100
 	// +kubebuilder:validation:XValidation:rule="self.all(name, name.endsWith('.rego'))",message="every module's name must end in .rego"
-	Modules map[string]string `json:"modules"`
+	Modules map[string]string `json:"modules,omitempty"`
+
+	// Library switches on policies that ship with Mainstay, by name, for example
+	// keda.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +listType=set
+	Library []string `json:"library,omitempty"`
+
+	// Parameters of the policies in Library, by their names; the modules read all
+	// of them as data.parameters.
+	// +optional
+	Parameters Parameters `json:"parameters,omitempty"`
 }
 
 // ChangePolicyStatus says whether the modules are in force.

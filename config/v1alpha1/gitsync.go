@@ -4,6 +4,12 @@
 package v1alpha1
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -237,6 +243,20 @@ type Enforcement struct {
 
 // Policies are the policies of one GitSync.
 type Policies struct {
+	// Library switches on policies that ship with Mainstay, by name, for example
+	// keda. They judge the objects of this GitSync alone.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +listType=set
+	Library []string `json:"library,omitempty"`
+
+	// Parameters of the policies in Library, by their names; Rego in the folders
+	// reads all of them as data.parameters.
+	// +optional
+	Parameters Parameters `json:"parameters,omitempty"`
+
 	// Exceptions are the declarative form, compiled to Rego.
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
@@ -250,6 +270,26 @@ type Policies struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(p, !p.startsWith('/') && !p.split('/').exists(s, s == '..'))",message="paths must be relative and stay inside the repository"
 	// +listType=set
 	Paths []string `json:"paths,omitempty"`
+}
+
+// Parameters are values for policies: JSON by name, read as
+// data.parameters.<name>.
+//
+// +kubebuilder:validation:MaxProperties=50
+type Parameters map[string]apiextensionsv1.JSON
+
+// Values are the parameters decoded, so that equal ones are equal however they
+// were written.
+func (p Parameters) Values() (map[string]any, error) {
+	values := make(map[string]any, len(p))
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		var v any
+		if err := json.Unmarshal(p[name].Raw, &v); err != nil {
+			return nil, fmt.Errorf("parameters.%s: %w", name, err)
+		}
+		values[name] = v
+	}
+	return values, nil
 }
 
 // Exception permits a change to what git declares. Every list that is given

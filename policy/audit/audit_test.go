@@ -77,6 +77,8 @@ var refusal = policy.Decision{ID: "7f3k2", Verdict: policy.Refuse, Class: policy
 
 func TestRefusalIsAtMostSixLines(t *testing.T) {
 	deny := policy.Decision{ID: "7f3k2", Verdict: policy.Refuse, Class: policy.RulePolicy, Reason: "frozen until Monday", Next: "wait"}
+	known := refusal
+	known.Library = []string{"keda"}
 	long := `"` + strings.Repeat("x", 200) + `"`
 	tests := map[string]struct {
 		change   *policy.Change
@@ -96,6 +98,15 @@ func TestRefusalIsAtMostSixLines(t *testing.T) {
 			`deployments.apps "web" (namespace shop) is held by git
   spec.a    git: 2   asked: 5
   spec.bb   git: x   asked: (removed)   … and 2 more
+  change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
+  emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
+  ask:        #shop-oncall`,
+		},
+		"what a policy of the library is made for": {
+			change("Deployment", "deployments", "apps", field("spec.replicas", "2", "5"), field("spec.bb", `"x"`, "")), known,
+			`deployments.apps "web" (namespace shop) is held by git
+  spec.replicas   git: 2   asked: 5   … and 1 more
+  known:      library policy "keda" is made for this: spec.policies.library: [keda]
   change it:  https://git.example.org/shop/blob/main/apps/web.yaml#L23   (a1b2c3d, Bo, 3 days ago)
   emergency:  kubectl mainstay breakglass request 7f3k2 --for 1h --reason "…"
   ask:        #shop-oncall`,

@@ -38,9 +38,11 @@ type Line struct {
 	Uncovered []string `json:"uncovered,omitempty"`
 	// Policies is the digest of the policies that were asked, and Revision the
 	// one that the GitSync had applied then.
-	Policies  string   `json:"policies,omitempty"`
-	Revision  string   `json:"revision,omitempty"`
-	DryRun    bool     `json:"dryRun,omitempty"`
+	Policies string `json:"policies,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	DryRun   bool   `json:"dryRun,omitempty"`
+	// Library are policies of the library that are made for what was refused.
+	Library   []string `json:"library,omitempty"`
 	Errors    []string `json:"errors,omitempty"`
 	ElapsedMS float64  `json:"elapsedMs"`
 }
@@ -90,7 +92,7 @@ func NewLine(change *policy.Change, decision policy.Decision, cluster string, ma
 		Time: change.Time.UTC(), Kind: "decision", Decision: decision.ID, Cluster: cluster,
 		Origin: string(change.Origin), Operation: string(change.Operation), SubResource: change.SubResource,
 		Verdict: string(decision.Verdict), Mode: string(change.Mode()), Class: decision.Class, Rule: decision.Rule,
-		Reason: decision.Reason, Severity: decision.Severity, Until: decision.Until, Errors: decision.Errors,
+		Reason: decision.Reason, Severity: decision.Severity, Until: decision.Until, Errors: decision.Errors, Library: decision.Library,
 		Object: LineObject{
 			Group: record.Group, Version: record.Version, Kind: record.Kind,
 			Namespace: record.Namespace, Name: record.Name,

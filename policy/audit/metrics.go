@@ -39,7 +39,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	for _, operation := range []policy.Operation{policy.Create, policy.Update, policy.Delete} {
 		for _, mode := range []v1alpha1.Mode{v1alpha1.ModeObserve, v1alpha1.ModeAudit, v1alpha1.ModeWarn, v1alpha1.ModeEnforce} {
 			for rule, verdict := range map[string]policy.Verdict{
-				policy.RuleGit: policy.Permit, policy.RuleBuiltin: policy.Permit, policy.RulePolicy: policy.Permit,
+				policy.RuleGit: policy.Permit, policy.RuleBuiltin: policy.Permit, policy.RulePolicy: policy.Permit, policy.RuleLibrary: policy.Permit,
 				policy.RuleDefault: policy.Refuse, policy.RuleError: policy.Refuse,
 			} {
 				m.decisions.WithLabelValues(string(policy.OriginRequest), string(operation), string(verdict), rule, string(mode))

@@ -93,6 +93,9 @@ func (w Words) Event() string {
 	if w.Decision.Reason != "" {
 		b.WriteString("; " + w.Decision.Reason)
 	}
+	if known := w.known(); known != "" {
+		b.WriteString("; " + known)
+	}
 	if content := w.Change.Record.Current(); content != nil && !w.Change.Use() {
 		at, line := w.place(content)
 		b.WriteString("; change it: " + Link(w.Change.Record.Sync, at, line))
@@ -209,6 +212,9 @@ func (w Words) tail() []string {
 	if w.Decision.Next != "" {
 		lines = append(lines, "  instead:    "+oneLine(w.Decision.Next))
 	}
+	if known := w.known(); known != "" {
+		lines = append(lines, "  known:      "+known)
+	}
 	record := w.Change.Record
 	if content := record.Current(); content != nil && content.File != "" && !w.Change.Use() {
 		at, line := w.place(content)
@@ -225,6 +231,19 @@ func (w Words) tail() []string {
 		lines = append(lines, "  ask:        "+oneLine(record.Sync.Contact))
 	}
 	return lines
+}
+
+// known names the policies of the library that are made for what was refused.
+func (w Words) known() string {
+	names := w.Decision.Library
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("library policy %q is made for this: spec.policies.library: [%s]", names[0], names[0])
+	default:
+		return fmt.Sprintf("library policies are made for this: spec.policies.library: one of [%s]", strings.Join(names, ", "))
+	}
 }
 
 // place is where the first field is set that the decision turned on: the file

@@ -23,6 +23,17 @@ by_service_account(namespace, name) if {
 }
 
 # METADATA
+# title: The request was sent by one of these service accounts
+# description: Each is NAMESPACE:NAME; a * is any text.
+by_account(accounts) if {
+	some account in accounts
+	glob.match(account, null, sprintf("%s:%s", [
+		input.actor.serviceAccount.namespace,
+		input.actor.serviceAccount.name,
+	]))
+}
+
+# METADATA
 # title: A person made the change
 # description: >-
 #   For a request everybody but service accounts, nodes and the control plane.

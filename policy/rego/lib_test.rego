@@ -23,6 +23,14 @@ test_by_service_account if {
 	not lib.by_service_account("kube-system", "x") with input as testing.request({})
 }
 
+test_by_account if {
+	lib.by_account(["a:b", "keda:keda-*"]) with input as testing.request(testing.service_account("keda", "keda-operator"))
+	lib.by_account(["*:x"]) with input as testing.request(testing.service_account("a.b", "x"))
+	not lib.by_account(["keda:keda-operator"]) with input as testing.request(testing.service_account("shop", "keda-operator"))
+	not lib.by_account(["*:*"]) with input as testing.request({})
+	not lib.by_account(["*:*"]) with input as testing.drift({})
+}
+
 test_is_person if {
 	lib.is_person with input as testing.request({})
 	not lib.is_person with input as testing.request(testing.service_account("shop", "x"))

@@ -130,9 +130,14 @@ func (r *Reloader) source(cp *v1alpha1.ChangePolicy) (policy.Source, error) {
 		if err := VerifyModules(r.o.Key, sync, cp); err != nil {
 			return policy.Source{}, err
 		}
-		return policy.RepositorySource(sync, r.o.Namespace, cp.Spec.Modules), nil
+		s := policy.RepositorySource(sync, r.o.Namespace, cp.Spec.Modules)
+		s.Library, s.Parameters = cp.Spec.Library, cp.Spec.Parameters
+		return s, nil
 	}
-	s := policy.Source{Key: policy.ChangePolicySource(key), Modules: cp.Spec.Modules}
+	s := policy.Source{
+		Key: policy.ChangePolicySource(key), Modules: cp.Spec.Modules,
+		Library: cp.Spec.Library, Parameters: cp.Spec.Parameters,
+	}
 	if cp.Namespace != r.o.Namespace {
 		s.Namespace = cp.Namespace
 	}

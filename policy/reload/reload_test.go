@@ -240,6 +240,15 @@ func TestAPolicyOfARepositoryNeedsMainstaysSeal(t *testing.T) {
 			must(t, reload.SealModules(s.key, sync, cp))
 			cp.Spec.Modules["team.rego"] = strings.ReplaceAll(good, "spec.replicas", "**")
 		},
+		"a policy of the library added afterwards": func(t *testing.T, s *stage, cp *v1alpha1.ChangePolicy) {
+			must(t, reload.SealModules(s.key, sync, cp))
+			cp.Spec.Library = []string{"keda"}
+		},
+		"parameters edited afterwards": func(t *testing.T, s *stage, cp *v1alpha1.ChangePolicy) {
+			cp.Spec.Parameters = v1alpha1.Parameters{"p": {Raw: []byte(`{"a": 1}`)}}
+			must(t, reload.SealModules(s.key, sync, cp))
+			cp.Spec.Parameters = v1alpha1.Parameters{"p": {Raw: []byte(`{"a": 2}`)}}
+		},
 		"a module added afterwards": func(t *testing.T, s *stage, cp *v1alpha1.ChangePolicy) {
 			must(t, reload.SealModules(s.key, sync, cp))
 			cp.Spec.Modules["more.rego"] = strings.ReplaceAll(good, "package team", "package more")
@@ -261,6 +270,43 @@ func TestAPolicyOfARepositoryNeedsMainstaysSeal(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAPolicyOfTheLibraryComesByName(t *testing.T) {
+	sync := types.NamespacedName{Namespace: home, Name: "shop"}
+	spec := v1alpha1.ChangePolicySpec{
+		Library:    []string{"keda"},
+		Parameters: v1alpha1.Parameters{"keda": {Raw: []byte(`{"accounts": ["a:b"]}`)}},
+	}
+	s := newStage(t)
+	cp := changePolicy(home, "gitsync-shop", good)
+	cp.Spec = spec
+	must(t, reload.SealModules(s.key, sync, cp))
+	// The API server keeps the value, not how it was written.
+	cp.Spec.Parameters = v1alpha1.Parameters{"keda": {Raw: []byte(`{"accounts":  [ "a:b" ]}`)}}
+	c := s.write(cp)
+	if c == nil || c.Status != metav1.ConditionTrue || c.Message != "2 rules in force, 0 tests passed" {
+		t.Errorf("Ready = %+v", c)
+	}
+	if !reload.SameModules(s.key, sync, cp, spec) {
+		t.Error("the same is not the same")
+	}
+	other := spec
+	other.Library = []string{"keda", "vpa"}
+	if reload.SameModules(s.key, sync, cp, other) {
+		t.Error("another policy is taken for the same")
+	}
+	t.Run("also where a person writes it", func(t *testing.T) {
+		own := changePolicy(home, "scaling", good)
+		own.Spec = spec
+		if c := s.write(own); c == nil || c.Status != metav1.ConditionTrue {
+			t.Errorf("Ready = %+v", c)
+		}
+		own.Spec.Library, own.Spec.Parameters = []string{"kedda"}, nil
+		if c := s.write(own); c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, `did you mean "keda"?`) {
+			t.Errorf("Ready = %+v", c)
+		}
+	})
 }
 
 func TestLoadAllLoadsWhatIsGood(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"strings"
 
@@ -107,21 +106,27 @@ func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot 
 		}
 		modules["mainstay-exceptions.rego"] = text
 	}
-	if len(modules) == 0 {
+	s := policy.RepositorySource(key, l.o.Namespace, modules)
+	s.Library, s.Parameters = gs.Spec.Policies.Library, gs.Spec.Policies.Parameters
+	if len(modules) == 0 && len(s.Library) == 0 && len(s.Parameters) == 0 {
 		l.Policies.Unload(policy.GitSyncSource(key))
 		if err := l.dropPolicies(ctx, gs); err != nil {
 			return policiesResult{err: err}
 		}
 		return policiesResult{message: "no policies of its own"}
 	}
-	loaded, err := l.Policies.Load(ctx, policy.RepositorySource(key, l.o.Namespace, modules))
+	loaded, err := l.Policies.Load(ctx, s)
 	if err != nil {
 		return policiesResult{err: err}
 	}
-	if err := l.writePolicies(ctx, gs, modules); err != nil {
+	if err := l.writePolicies(ctx, gs, s); err != nil {
 		return policiesResult{err: err}
 	}
-	return policiesResult{message: fmt.Sprintf("%d rules in force, %d tests passed", len(loaded.Rules), loaded.Tests)}
+	message := fmt.Sprintf("%d rules in force, %d tests passed", len(loaded.Rules), loaded.Tests)
+	if len(s.Library) > 0 {
+		message += "; library: " + strings.Join(s.Library, ", ")
+	}
+	return policiesResult{message: message}
 }
 
 // policyModules reads the Rego files of the policy folders, by path.
@@ -154,7 +159,7 @@ func policyObject(gs *v1alpha1.GitSync) *v1alpha1.ChangePolicy {
 	}}
 }
 
-func (l *Loop) writePolicies(ctx context.Context, gs *v1alpha1.GitSync, modules map[string]string) error {
+func (l *Loop) writePolicies(ctx context.Context, gs *v1alpha1.GitSync, s policy.Source) error {
 	cp := policyObject(gs)
 	err := l.Client.Get(ctx, client.ObjectKeyFromObject(cp), cp)
 	exists := err == nil
@@ -162,10 +167,13 @@ func (l *Loop) writePolicies(ctx context.Context, gs *v1alpha1.GitSync, modules 
 		return fmt.Errorf("get change policy %s: %w", cp.Name, err)
 	}
 	key := client.ObjectKeyFromObject(gs)
-	if exists && maps.Equal(cp.Spec.Modules, modules) && reload.VerifyModules(l.Key, key, cp) == nil {
+	wanted := v1alpha1.ChangePolicySpec{Modules: s.Modules, Library: s.Library, Parameters: s.Parameters}
+	// The seal tells whether it is the same: the API server may write parameters
+	// in another way.
+	if exists && reload.SameModules(l.Key, key, cp, wanted) {
 		return nil
 	}
-	cp.Spec.Modules = modules
+	cp.Spec = wanted
 	if err := reload.SealModules(l.Key, key, cp); err != nil {
 		return err
 	}
