@@ -127,6 +127,10 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
 	}
 	kinds := newKinds(l.Mapper, objects)
+	objects, err := render.Settle(objects, gs.Spec.TargetNamespace, kinds.namespaced)
+	if err != nil {
+		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+	}
 	a.others = l.versions(key)
 	var problems []error
 	for i := range objects {
@@ -400,11 +404,24 @@ func (k *kinds) resource(o *render.Object) (string, error) {
 	}
 	switch {
 	case namespaced && o.ID.Namespace == "":
-		return "", fmt.Errorf("%s has no metadata.namespace: write one, Mainstay does not guess it", o.ID)
+		return "", fmt.Errorf("%s has no metadata.namespace: write one, or set spec.targetNamespace; Mainstay does not guess it", o.ID)
 	case !namespaced && o.ID.Namespace != "":
 		return "", fmt.Errorf("%s has a metadata.namespace, but its kind has none: remove it", o.ID)
 	}
 	return resource, nil
+}
+
+// namespaced tells whether the kind of an object has namespaces, if it is known.
+func (k *kinds) namespaced(o *render.Object) (namespaced, known bool) {
+	gvk := o.GroupVersionKind()
+	if b, ok := k.brought[gvk.GroupKind()]; ok && b.versions[gvk.Version] {
+		return b.namespaced, true
+	}
+	mapping, err := k.mapping(gvk)
+	if err != nil {
+		return false, false // resource says so
+	}
+	return mapping.Scope.Name() == meta.RESTScopeNameNamespace, true
 }
 
 func (k *kinds) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {

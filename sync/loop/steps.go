@@ -14,14 +14,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/reload"
-	"github.com/mainstay-gitops/mainstay/sync/render"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
 
@@ -65,22 +63,6 @@ func (l *Loop) auth(ctx context.Context, gs *v1alpha1.GitSync) (source.Auth, err
 		BearerToken: string(secret.Data["bearerToken"]),
 		CA:          secret.Data["ca.crt"],
 	}, nil
-}
-
-// render turns the tree into objects.
-func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]render.Object, error) {
-	options := render.Options{
-		Path: gs.Spec.Source.Path, SkipPaths: gs.Spec.Policies.Paths,
-		Type: gs.Spec.Render.Type, Variables: gs.Spec.Render.Variables,
-	}
-	objects, err := render.Objects(ctx, tree, options)
-	if err != nil {
-		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
-	}
-	if kind, err := render.TypeOf(tree, options); err == nil {
-		ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects))
-	}
-	return objects, nil
 }
 
 // policiesResult is what became of a GitSync's policies.

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/yaml"
 
-	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 // overlaid says where the fields of a resource that Kustomize built come from:
@@ -245,7 +245,7 @@ func (o *overlaid) patched(step resource.Origin, built *document, steps []any, v
 func operation(patch *document, steps []any, value string) int {
 	pointer := ""
 	for _, step := range steps {
-		pointer += "/" + fieldset.EscapePointer(fmt.Sprint(step))
+		pointer += "/" + ownership.EscapeStep(fmt.Sprint(step))
 	}
 	list, _ := patch.find()
 	if list == nil {

@@ -30,6 +30,8 @@ type Options struct {
 	Type v1alpha1.RenderType
 	// Variables replace ${name} in the objects' strings. nil: nothing is replaced.
 	Variables map[string]string
+	// Helm says how a chart is rendered; required for one.
+	Helm Helm
 }
 
 // Object is one declared object.
@@ -42,6 +44,9 @@ type Object struct {
 	// File from the tree's root, and the Line on which the object starts.
 	File string
 	Line int
+	// Default is the namespace of an object whose manifest gives none, if its
+	// kind has one.
+	Default string
 
 	from *candidate
 }
@@ -56,7 +61,7 @@ func TypeOf(fsys fs.FS, opts Options) (v1alpha1.RenderType, error) {
 	if err != nil {
 		return "", err
 	}
-	kinds := map[string]v1alpha1.RenderType{"Chart.yaml": v1alpha1.RenderHelm}
+	kinds := map[string]v1alpha1.RenderType{chartFile: v1alpha1.RenderHelm}
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		kinds[name] = v1alpha1.RenderKustomize
 	}

@@ -5,6 +5,7 @@ package render
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 )
@@ -39,6 +40,9 @@ type tree struct {
 func (t *tree) read(file string) ([]byte, error) {
 	if err := t.ctx.Err(); err != nil {
 		return nil, err
+	}
+	if !fs.ValidPath(file) {
+		return nil, errors.New("leads out of the repository")
 	}
 	info, err := fs.Stat(t.fsys, file)
 	if err != nil {

@@ -35,9 +35,9 @@ func TestVariables(t *testing.T) {
 		"two dollars stand for the text itself":       {`x: $${cluster} ${cluster}`, "${cluster} prod-eu-1"},
 		"a dollar without a brace is left":            {`x: $cluster $(cluster) 5$`, "$cluster $(cluster) 5$"},
 		"what a variable holds is not replaced again": {`x: ${deep}`, "${cluster}"},
-		"a block":                                     {"x: |\n  a ${cluster}\n  b\n", "a prod-eu-1\nb\n"},
-		"an element of a list":                        {`x: ["${count}", 1]`, []any{"3", int64(1)}},
-		"a key is left":                               {`x: {"${count}": 1}`, map[string]any{"${count}": int64(1)}},
+		"a block":              {"x: |\n  a ${cluster}\n  b\n", "a prod-eu-1\nb\n"},
+		"an element of a list": {`x: ["${count}", 1]`, []any{"3", int64(1)}},
+		"a key is left":        {`x: {"${count}": 1}`, map[string]any{"${count}": int64(1)}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

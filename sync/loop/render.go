@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loop
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"k8s.io/client-go/discovery"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/sync/render"
+)
+
+// render turns the tree into objects.
+func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]render.Object, error) {
+	options, err := RenderOptions(gs, l.o.Namespace)
+	if err != nil {
+		return nil, &failure{"RenderFailed", err}
+	}
+	kind, err := render.TypeOf(tree, options)
+	if err != nil {
+		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+	}
+	if kind == v1alpha1.RenderHelm {
+		if err := l.capabilities(&options.Helm); err != nil {
+			return nil, &failure{"RenderFailed", err}
+		}
+	}
+	objects, err := render.Objects(ctx, tree, options)
+	if err != nil {
+		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+	}
+	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects))
+	return objects, nil
+}
+
+// RenderOptions are what a GitSync's spec says about rendering; namespace is
+// Mainstay's own. What only the cluster knows is not among them.
+func RenderOptions(gs *v1alpha1.GitSync, namespace string) (render.Options, error) {
+	o := render.Options{
+		Path: gs.Spec.Source.Path, SkipPaths: gs.Spec.Policies.Paths,
+		Type: gs.Spec.Render.Type, Variables: gs.Spec.Render.Variables,
+		Helm: render.Helm{ReleaseName: gs.Name, Namespace: gs.Spec.TargetNamespace},
+	}
+	if o.Helm.Namespace == "" && gs.Namespace != namespace {
+		o.Helm.Namespace = gs.Namespace
+	}
+	helm := gs.Spec.Render.Helm
+	if helm == nil {
+		return o, nil
+	}
+	o.Helm.ReleaseName = cmp.Or(helm.ReleaseName, o.Helm.ReleaseName)
+	o.Helm.Namespace = cmp.Or(helm.Namespace, o.Helm.Namespace)
+	o.Helm.ValuesFiles = helm.ValuesFiles
+	if helm.Values != nil {
+		if err := json.Unmarshal(helm.Values.Raw, &o.Helm.Values); err != nil {
+			return o, fmt.Errorf("spec.render.helm.values: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// capabilities are what charts may ask about the cluster.
+func (l *Loop) capabilities(h *render.Helm) error {
+	client, err := discovery.NewDiscoveryClientForConfigAndClient(l.Config, l.HTTPClient)
+	if err != nil {
+		return fmt.Errorf("ask the cluster for its version: %w", err)
+	}
+	return Capabilities(client, h)
+}
+
+// Capabilities puts what charts may ask about the cluster into h.
+func Capabilities(client discovery.DiscoveryInterface, h *render.Helm) error {
+	version, err := client.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask the cluster for its version: %w", err)
+	}
+	h.KubeVersion = version.GitVersion
+	groups, resources, err := client.ServerGroupsAndResources()
+	if _, partly := errors.AsType[*discovery.ErrGroupDiscoveryFailed](err); err != nil && !partly {
+		return fmt.Errorf("ask the cluster for its APIs: %w", err)
+	}
+	h.Undiscovered = err
+	h.APIVersions = []string{}
+	for _, group := range groups {
+		for _, version := range group.Versions {
+			h.APIVersions = append(h.APIVersions, version.GroupVersion)
+		}
+	}
+	for _, list := range resources {
+		for _, resource := range list.APIResources {
+			h.APIVersions = append(h.APIVersions, list.GroupVersion+"/"+resource.Kind)
+		}
+	}
+	return nil
+}
