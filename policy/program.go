@@ -88,18 +88,19 @@ func (p *Program) Entries() []Entry {
 // never skip, so that every change in scope asks them.
 func (p *Program) Unindexed() []*ast.Location {
 	var out []*ast.Location
-	for _, e := range []*entry{p.source.entries.exception, p.source.entries.deny} {
-		if e == nil {
-			continue
+	for kind, e := range map[string]*entry{kindException: p.source.entries.exception, kindDeny: p.source.entries.deny} {
+		// Without an index none is skipped.
+		rules := p.source.compiler.GetRulesExact(ast.MustParseRef("data.mainstay.entry." + kind))
+		if e != nil {
+			result, err := e.index.Lookup(nowhere{})
+			if err == nil {
+				rules = slices.Clone(result.Rules)
+				ast.IndexResultPool.Put(result)
+			}
 		}
-		result, err := e.index.Lookup(nowhere{})
-		if err != nil {
-			continue
-		}
-		for _, rule := range result.Rules {
+		for _, rule := range rules {
 			out = append(out, rule.Location)
 		}
-		ast.IndexResultPool.Put(result)
 	}
 	slices.SortFunc(out, func(a, b *ast.Location) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Row, b.Row))
@@ -119,4 +120,16 @@ func (nowhere) Resolve(ref ast.Ref) (ast.Value, error) {
 		}
 	}
 	return nil, ast.UnknownValueErr{}
+}
+
+// CompileTests compiles the rules together with their tests and the helpers
+// that tests have. The error is a *LoadError.
+func (p *Program) CompileTests() error {
+	all := maps.Clone(p.library)
+	maps.Copy(all, p.modules)
+	compiler := p.box.compiler()
+	if compiler.Compile(all); compiler.Failed() {
+		return compileError(compiler.Errors)
+	}
+	return nil
 }

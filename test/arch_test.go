@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"policy/library":   {"policy/fieldset"},
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},
+	"policy/pitfall":   {"policy/fieldset"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"policy/record":    {"policy", "policy/audit", "policy/fieldset", "policy/ownership"},
 	"policy/reload":    {"config/v1alpha1", "policy", "policy/seal"},

@@ -144,6 +144,21 @@ type patternSegment struct {
 	one, any bool
 }
 
+// Step is one step of a pattern: a segment, or one or any number of them.
+type Step struct {
+	Segment
+	One, Any bool
+}
+
+// Steps are the pattern piece by piece.
+func (p Pattern) Steps() []Step {
+	out := make([]Step, len(p))
+	for i, s := range p {
+		out[i] = Step{Segment: s.segment, One: s.one, Any: s.any}
+	}
+	return out
+}
+
 // ParsePattern reads a pattern. Its errors say at which character.
 func ParsePattern(text string) (Pattern, error) {
 	return parse(text, true)

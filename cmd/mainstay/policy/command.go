@@ -18,7 +18,9 @@ The status is 0 if it is done or nothing was found, 1 if what was asked about wa
 found, and 2 if that could not be found out.`,
 		Args: cobra.NoArgs,
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unclear(err) })
 	// One line for each command.
+	cmd.AddCommand(newCheck())
 	return cmd
 }
 
