@@ -81,7 +81,7 @@ func TestDefaultsAreThoseOfTheRego(t *testing.T) {
 			if parameter.Default == nil {
 				continue
 			}
-			options := []func(*rego.Rego){rego.Query("data.library." + quoted(p.Name) + "." + parameter.Name)}
+			options := []func(*rego.Rego){rego.Query("data.library." + strings.ReplaceAll(p.Name, "-", "_") + "." + parameter.Name)}
 			for file, text := range p.Files() {
 				if !strings.HasSuffix(file, "_test.rego") {
 					options = append(options, rego.Module(file, strings.ReplaceAll(text, "import data.mainstay.lib\n", "import data.stub as lib\n")))
@@ -100,13 +100,6 @@ func TestDefaultsAreThoseOfTheRego(t *testing.T) {
 			}
 		}
 	}
-}
-
-func quoted(name string) string {
-	if strings.Contains(name, "-") {
-		return `["` + name + `"]`
-	}
-	return name
 }
 
 // stub stands for the helpers, of which no default depends.
