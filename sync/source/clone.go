@@ -197,30 +197,38 @@ func (c *clone) commit(store *filesystem.Storage, h plumbing.Hash) (*object.Comm
 
 // snapshot opens the commit with readers of its own, since an open store must
 // not be written and read at once.
-func (c *clone) snapshot(t *target, want plumbing.Hash) (Snapshot, error) {
+func (c *clone) snapshot(t *target, f found) (Snapshot, error) {
 	store := openStorage(c.dir)
-	commit, err := c.commit(store, want)
+	commit, err := c.commit(store, f.want)
 	if err != nil {
-		if _, readable := store.EncodedObject(plumbing.AnyObject, want); readable == nil && t.kind != "branch" {
+		if _, readable := store.EncodedObject(plumbing.AnyObject, f.want); readable == nil && t.kind != "branch" {
 			return Snapshot{}, fail(ReasonRefNotFound, err, "%s %q does not lead to a commit; check spec.source.ref", t.kind, t.name)
 		}
-		return Snapshot{}, fmt.Errorf("read commit %s: %w", want, err)
+		return Snapshot{}, fmt.Errorf("read commit %s: %w", f.want, err)
 	}
 	tree := &tree{store: store, root: commit.TreeHash, time: commit.Committer.When, suspect: &c.suspect}
 	if _, err := tree.folder("."); err != nil {
 		return Snapshot{}, fmt.Errorf("read the tree of commit %s: %w", commit.Hash, err)
 	}
-	subject, _, _ := strings.Cut(strings.TrimSpace(commit.Message), "\n")
-	return Snapshot{
+	s := Snapshot{
 		Revision: Revision{
-			Name:    t.revisionName(commit.Hash),
+			Name:    t.revisionName(f.ref, commit.Hash),
 			Commit:  commit.Hash.String(),
-			Author:  strings.TrimSpace(fmt.Sprintf("%s <%s>", commit.Author.Name, commit.Author.Email)),
+			Author:  person(&commit.Author),
 			Time:    commit.Committer.When,
-			Subject: strings.TrimSpace(subject),
+			Subject: subject(commit.Message),
 		},
 		FS: tree,
-	}, nil
+	}
+	if s.Commit, err = rawObject(store, plumbing.CommitObject, commit.Hash); err != nil {
+		return Snapshot{}, fmt.Errorf("read commit %s: %w", commit.Hash, err)
+	}
+	if f.want != commit.Hash {
+		if s.Tag, err = rawObject(store, plumbing.TagObject, f.want); err != nil {
+			return Snapshot{}, fmt.Errorf("read tag %s: %w", f.want, err)
+		}
+	}
+	return s, nil
 }
 
 // errDamaged is why a clone is not used again.

@@ -16,6 +16,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/mainstay-gitops/mainstay/sync/source/wire"
 )
 
 // folderRemote is a repository on this machine: its objects are read from
@@ -58,7 +60,7 @@ func (r *folderRemote) open() (*filesystem.Storage, error) {
 	return nil, fail(ReasonRepositoryNotFound, nil, "there is no git repository in this folder: check spec.source.url")
 }
 
-func (r *folderRemote) list(ctx context.Context) (*listing, error) {
+func (r *folderRemote) list(ctx context.Context, _ []string) (*wire.Refs, error) {
 	store, err := r.open()
 	if err != nil {
 		return nil, err
@@ -67,19 +69,19 @@ func (r *folderRemote) list(ctx context.Context) (*listing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read refs: %w", err)
 	}
-	l := &listing{refs: map[string]plumbing.Hash{}, peeled: map[string]plumbing.Hash{}}
+	l := &wire.Refs{Hashes: map[string]plumbing.Hash{}, Peeled: map[string]plumbing.Hash{}, All: true}
 	err = refs.ForEach(func(ref *plumbing.Reference) error {
 		name := ref.Name().String()
 		if ref.Type() != plumbing.HashReference {
 			return nil
 		}
-		l.refs[name] = ref.Hash()
+		l.Hashes[name] = ref.Hash()
 		if !strings.HasPrefix(name, "refs/tags/") {
 			return nil
 		}
 		if tag, err := object.GetTag(store, ref.Hash()); err == nil {
 			if commit, err := tag.Commit(); err == nil {
-				l.peeled[name] = commit.Hash
+				l.Peeled[name] = commit.Hash
 			}
 		}
 		return ctx.Err()
@@ -90,25 +92,19 @@ func (r *folderRemote) list(ctx context.Context) (*listing, error) {
 	return l, nil
 }
 
-func (r *folderRemote) fetchCommit(ctx context.Context, refs *listing, into *clone, commit plumbing.Hash) error {
+func (r *folderRemote) fetch(ctx context.Context, into *clone, want wire.Want) (err error) {
 	store, err := r.open()
 	if err != nil {
 		return err
 	}
-	if _, err := object.GetCommit(store, commit); err != nil {
-		return commitNotFound(commit)
+	c := &copying{from: store, into: into, seen: map[plumbing.Hash]bool{}}
+	for _, id := range want.Commits {
+		if err := c.history(ctx, id, want); err != nil {
+			return err
+		}
 	}
-	return r.fetch(ctx, refs, into, commit)
-}
-
-func (r *folderRemote) fetch(ctx context.Context, _ *listing, into *clone, want plumbing.Hash) (err error) {
-	store, err := r.open()
-	if err != nil {
-		return err
-	}
-	missing, err := missingBelow(ctx, store, into, want)
-	if err != nil {
-		return err
+	if len(c.missing) == 0 {
+		return nil
 	}
 	pack, err := into.store.PackfileWriter()
 	if err != nil {
@@ -116,56 +112,103 @@ func (r *folderRemote) fetch(ctx context.Context, _ *listing, into *clone, want 
 	}
 	defer func() { err = errors.Join(err, pack.Close()) }()
 	// Without a window nothing is compared for deltas: this is a local copy.
-	if _, err := packfile.NewEncoder(pack, store, false).Encode(missing, 0); err != nil {
+	if _, err := packfile.NewEncoder(pack, store, false).Encode(c.missing, 0); err != nil {
 		return fmt.Errorf("copy objects: %w", err)
 	}
 	return nil
 }
 
-// missingBelow lists what the clone lacks of a commit or annotated tag: the
-// object itself, and what is in its tree. A tree that is in the clone is
-// complete there.
-func missingBelow(ctx context.Context, from *filesystem.Storage, into *clone, want plumbing.Hash) ([]plumbing.Hash, error) {
-	missing := []plumbing.Hash{}
+// copying lists what a clone lacks.
+type copying struct {
+	from    *filesystem.Storage
+	into    *clone
+	seen    map[plumbing.Hash]bool
+	missing []plumbing.Hash
+}
+
+// history goes from a commit, or an annotated tag, to its parents, as far as is
+// wanted.
+func (c *copying) history(ctx context.Context, id plumbing.Hash, want wire.Want) error {
 	for range 10 {
-		tag, err := object.GetTag(from, want)
+		tag, err := object.GetTag(c.from, id)
 		if err != nil {
 			break
 		}
-		missing = append(missing, want)
-		want = tag.Target
+		c.add(id)
+		id = tag.Target
 	}
-	commit, err := object.GetCommit(from, want)
-	if err != nil {
-		return nil, fmt.Errorf("read commit %s: %w", want, err)
+	if _, err := object.GetCommit(c.from, id); err != nil {
+		return commitNotFound(id)
 	}
-	missing = append(missing, commit.Hash)
-	seen := map[plumbing.Hash]bool{}
-	trees := []plumbing.Hash{commit.TreeHash}
-	for len(trees) > 0 {
-		h := trees[len(trees)-1]
-		trees = trees[:len(trees)-1]
-		if seen[h] || into.has(h) {
+	type step struct {
+		id    plumbing.Hash
+		depth int
+	}
+	walked := map[plumbing.Hash]bool{id: true}
+	for queue := []step{{id, 1}}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		commit, err := object.GetCommit(c.from, at.id)
+		if err != nil {
+			if at.depth > 1 {
+				continue // the folder is a shallow clone itself
+			}
+			return fmt.Errorf("read commit %s: %w", at.id, err)
+		}
+		if at.depth > 1 && !want.Since.IsZero() && commit.Committer.When.Before(want.Since) {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		c.add(commit.Hash)
+		if err := c.below(ctx, commit.TreeHash); err != nil {
+			return err
 		}
-		seen[h] = true
-		missing = append(missing, h)
-		t, err := object.GetTree(from, h)
-		if err != nil {
-			return nil, fmt.Errorf("read tree %s: %w", h, err)
+		if want.Since.IsZero() && want.Depth > 0 && at.depth >= want.Depth {
+			continue
 		}
-		for _, e := range t.Entries {
-			switch {
-			case e.Mode == filemode.Dir:
-				trees = append(trees, e.Hash)
-			case e.Mode != filemode.Submodule && !seen[e.Hash] && !into.has(e.Hash):
-				seen[e.Hash] = true
-				missing = append(missing, e.Hash)
+		for _, parent := range commit.ParentHashes {
+			if !walked[parent] {
+				walked[parent] = true
+				queue = append(queue, step{parent, at.depth + 1})
 			}
 		}
 	}
-	return missing, nil
+	return nil
+}
+
+// add notes an object that is missing; it tells whether it is.
+func (c *copying) add(id plumbing.Hash) bool {
+	if c.seen[id] || c.into.has(id) {
+		return false
+	}
+	c.seen[id] = true
+	c.missing = append(c.missing, id)
+	return true
+}
+
+// below goes through a tree. One that is in the clone is complete there.
+func (c *copying) below(ctx context.Context, root plumbing.Hash) error {
+	trees := []plumbing.Hash{root}
+	for len(trees) > 0 {
+		h := trees[len(trees)-1]
+		trees = trees[:len(trees)-1]
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !c.add(h) {
+			continue
+		}
+		t, err := object.GetTree(c.from, h)
+		if err != nil {
+			return fmt.Errorf("read tree %s: %w", h, err)
+		}
+		for _, e := range t.Entries {
+			switch e.Mode {
+			case filemode.Dir:
+				trees = append(trees, e.Hash)
+			case filemode.Submodule:
+			default:
+				c.add(e.Hash)
+			}
+		}
+	}
+	return nil
 }

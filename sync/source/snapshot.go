@@ -39,17 +39,27 @@ type Snapshot struct {
 	Revision Revision
 	// FS reads the commit's tree; nil while nothing has Changed. It is safe
 	// for concurrent use, and implements fs.ReadDirFS, fs.ReadFileFS and
-	// fs.StatFS. A symbolic link is listed, and opening it is an error, so
-	// that nothing outside the tree can be reached. A submodule is an empty
-	// folder. It stays readable while its repository is fetched at least
-	// once a day, for another 256 changes.
+	// fs.StatFS. A symbolic link or a submodule is listed, and opening it is an
+	// error, so that nothing outside the tree can be reached. It stays readable
+	// while its repository is fetched at least once a day, for another 256
+	// changes.
 	FS fs.FS
+	// Commit is the commit as git has it, Tag the annotated tag through which
+	// it was found, if any: for whoever verifies their signatures.
+	Commit, Tag []byte
 	// Changed tells that the commit is not Request.LastCommit.
 	Changed bool
 }
 
 // ErrSymlink is the error for a path at or behind a symbolic link.
 var ErrSymlink = errors.New("is a symbolic link, which Mainstay does not follow: put a copy of the file in its place")
+
+// ErrSubmodule is the error for a folder that is a submodule, and what would be
+// in it.
+var ErrSubmodule = errors.New("is a submodule, which Mainstay does not follow: follow its repository with a GitSync of its own, or list the folder in .mainstayignore")
+
+// maxFile bounds a file that is read as a whole.
+const maxFile = 64 << 20
 
 // tree is a commit's tree.
 type tree struct {
@@ -119,16 +129,24 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	defer t.mu.Unlock()
 	content, err := t.blob(info.entry.Hash)
 	if err != nil {
-		t.suspect.Store(true)
+		if !errors.Is(err, errLarge) {
+			t.suspect.Store(true)
+		}
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
 	return content, nil
 }
 
+// errLarge is why a file is not read.
+var errLarge = fmt.Errorf("is larger than the %d MiB that are read of one file", maxFile>>20)
+
 func (t *tree) blob(h plumbing.Hash) (content []byte, err error) {
 	blob, err := object.GetBlob(t.store, h)
 	if err != nil {
 		return nil, err
+	}
+	if blob.Size > maxFile {
+		return nil, errLarge
 	}
 	r, err := blob.Reader()
 	if err != nil {
@@ -148,7 +166,7 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("is not a folder")}
 	}
 	if info.entry.Mode == filemode.Submodule {
-		return nil, nil
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: ErrSubmodule}
 	}
 	t.mu.Lock()
 	f, err := t.folder(name)
@@ -201,8 +219,10 @@ func (t *tree) folder(name string) (*folder, error) {
 		}
 		e, ok := parent.entry(path.Base(name))
 		switch {
-		case !ok, e.Mode == filemode.Submodule:
+		case !ok:
 			return nil, fs.ErrNotExist
+		case e.Mode == filemode.Submodule:
+			return nil, fmt.Errorf("%s %w", name, ErrSubmodule)
 		case e.Mode == filemode.Symlink:
 			return nil, fmt.Errorf("%s %w", name, ErrSymlink)
 		case e.Mode != filemode.Dir:

@@ -4,10 +4,12 @@
 package source_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/cgi"
@@ -90,8 +92,8 @@ func (r *repo) fileURL() string { return "file://" + r.bare }
 type server struct {
 	*httptest.Server
 	ca []byte
-	// packs counts transfers, bytes what they carried.
-	packs, bytes atomic.Int64
+	// packs counts transfers, bytes what they carried, looks the listings.
+	packs, bytes, looks atomic.Int64
 	// cut closes the connection after so many bytes of a pack.
 	cut atomic.Int64
 }
@@ -128,8 +130,17 @@ func serve(t *testing.T, r *repo, authorized func(*http.Request) bool) *server {
 			return
 		}
 		if strings.HasSuffix(req.URL.Path, "/git-upload-pack") {
-			s.packs.Add(1)
-			w = &counting{ResponseWriter: w, s: s}
+			asked, err := io.ReadAll(req.Body)
+			if err != nil {
+				return
+			}
+			req.Body = io.NopCloser(bytes.NewReader(asked))
+			if bytes.Contains(asked, []byte("want ")) {
+				s.packs.Add(1)
+				w = &counting{ResponseWriter: w, s: s}
+			} else {
+				s.looks.Add(1)
+			}
 		}
 		backend.ServeHTTP(w, req)
 	}))
@@ -327,7 +338,7 @@ func TestFetchErrors(t *testing.T) {
 		},
 		"a branch that is not there": {
 			source.Request{URL: open.url(), Branch: "mian", Auth: source.Auth{CA: open.ca}},
-			source.ReasonRefNotFound, `branch "mian" does not exist: the repository has the branches b1, b2, b3, b4, b5 and 1 more`,
+			source.ReasonRefNotFound, `branch "mian" does not exist: the repository has the branches main, b1, b2, b3, b4 and 1 more`,
 		},
 		"a tag that is not there": {
 			source.Request{URL: r.fileURL(), Tag: "v9"},
