@@ -25,6 +25,8 @@ type Commit struct {
 	Subject string
 	// Raw is the object as git has it, for whoever verifies its signature.
 	Raw []byte
+
+	parents []plumbing.Hash
 }
 
 // History is what came to a ref since an earlier commit.
@@ -78,22 +80,37 @@ func (s *Store) since(ctx context.Context, t *target, commit, base plumbing.Hash
 		}
 	}
 	for {
-		h, err := repo.clone.walk(ctx, commit, base)
-		if err != nil || h.Whole || h.Descends && !whole || len(steps) == 0 {
+		h, exact, err := repo.clone.walk(ctx, commit, base)
+		enough := h.Whole && (exact || !whole) || h.Descends && !whole
+		if err != nil || enough || len(steps) == 0 {
 			return h, err
 		}
-		if err := repo.remote.fetch(ctx, repo.clone, wire.Want{Commits: []plumbing.Hash{commit}, Depth: steps[0]}); err != nil {
+		if err := repo.deepen(ctx, commit, base, steps[0], whole && !h.Descends); err != nil {
 			return History{}, fmt.Errorf("fetch the history: %w", err)
 		}
 		steps = steps[1:]
 	}
 }
 
+// deepen brings more of the history of a commit, and of base where it is not a
+// part of it. That base is gone from the server is no error: then more commits
+// than need be count as new.
+func (r *repository) deepen(ctx context.Context, commit, base plumbing.Hash, depth int, apart bool) error {
+	if apart {
+		err := r.remote.fetch(ctx, r.clone, wire.Want{Commits: []plumbing.Hash{base}, Depth: depth})
+		if err != nil && (ctx.Err() != nil || ofServer(err)) {
+			return err
+		}
+	}
+	return r.remote.fetch(ctx, r.clone, wire.Want{Commits: []plumbing.Hash{commit}, Depth: depth})
+}
+
 // walk follows all parents from a commit, and stops at base and its ancestors.
-func (c *clone) walk(ctx context.Context, from, base plumbing.Hash) (History, error) {
-	old, err := c.ancestors(ctx, base)
+// It is exact where all of those are known; else it may list some of them.
+func (c *clone) walk(ctx context.Context, from, base plumbing.Hash) (_ History, exact bool, _ error) {
+	old, known, err := c.ancestors(ctx, base)
 	if err != nil {
-		return History{}, err
+		return History{}, false, err
 	}
 	h := History{Whole: true, Descends: from == base}
 	seen := map[plumbing.Hash]bool{from: true}
@@ -103,7 +120,7 @@ func (c *clone) walk(ctx context.Context, from, base plumbing.Hash) (History, er
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return History{}, err
+			return History{}, false, err
 		}
 		if !c.has(id) {
 			h.Whole = false // beyond what was fetched
@@ -111,9 +128,9 @@ func (c *clone) walk(ctx context.Context, from, base plumbing.Hash) (History, er
 		}
 		commit, err := c.read(id)
 		if err != nil {
-			return History{}, err
+			return History{}, false, err
 		}
-		h.Commits = append(h.Commits, commit.Commit)
+		h.Commits = append(h.Commits, *commit)
 		for _, parent := range commit.parents {
 			h.Descends = h.Descends || parent == base
 			if !seen[parent] {
@@ -122,22 +139,41 @@ func (c *clone) walk(ctx context.Context, from, base plumbing.Hash) (History, er
 			}
 		}
 	}
-	return h, nil
+	// What was cut off between the two cannot be told apart. In a line of
+	// commits nothing was: the walk ended at base.
+	return h, known || h.Descends && linear(h.Commits, base), nil
 }
 
-// ancestors are a commit and those before it, as far as the clone has them.
-func (c *clone) ancestors(ctx context.Context, of plumbing.Hash) (map[plumbing.Hash]bool, error) {
+// linear tells that the commits follow one another from base on.
+func linear(commits []Commit, base plumbing.Hash) bool {
+	for i, c := range commits {
+		next := base.String()
+		if i+1 < len(commits) {
+			next = commits[i+1].ID
+		}
+		if len(c.parents) != 1 || c.parents[0].String() != next {
+			return false
+		}
+	}
+	return true
+}
+
+// ancestors are a commit and those before it, as far as the clone has them; all
+// tells that it has.
+func (c *clone) ancestors(ctx context.Context, of plumbing.Hash) (_ map[plumbing.Hash]bool, all bool, _ error) {
 	seen := map[plumbing.Hash]bool{of: true}
+	all = true
 	for queue := []plumbing.Hash{of}; len(queue) > 0; queue = queue[1:] {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if !c.has(queue[0]) {
+			all = false
 			continue
 		}
 		commit, err := c.read(queue[0])
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, parent := range commit.parents {
 			if !seen[parent] {
@@ -146,16 +182,10 @@ func (c *clone) ancestors(ctx context.Context, of plumbing.Hash) (map[plumbing.H
 			}
 		}
 	}
-	return seen, nil
+	return seen, all, nil
 }
 
-// parsed is a commit with its parents.
-type parsed struct {
-	Commit
-	parents []plumbing.Hash
-}
-
-func (c *clone) read(id plumbing.Hash) (*parsed, error) {
+func (c *clone) read(id plumbing.Hash) (*Commit, error) {
 	raw, err := rawObject(c.store, plumbing.CommitObject, id)
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", id, err)
@@ -164,9 +194,10 @@ func (c *clone) read(id plumbing.Hash) (*parsed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", id, err)
 	}
-	return &parsed{parents: commit.ParentHashes, Commit: Commit{
+	return &Commit{
 		ID: id.String(), Raw: raw, Author: person(&commit.Author), Time: commit.Committer.When, Subject: subject(commit.Message),
-	}}, nil
+		parents: commit.ParentHashes,
+	}, nil
 }
 
 // maxRaw bounds a commit or a tag: somebody's message, and a signature.

@@ -114,6 +114,9 @@ func (s *Store) fetch(ctx context.Context, t *target, req Request) (_ Snapshot, 
 	if after, err := repo.waiting(); err != nil && !req.Now {
 		return Snapshot{}, after, err
 	}
+	if t.url.Scheme == "file" {
+		req.MaxAge = 0 // a look costs nothing
+	}
 	f, err := repo.look(ctx, t, req.MaxAge)
 	if err != nil {
 		return Snapshot{}, repo.note(err), err
