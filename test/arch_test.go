@@ -50,13 +50,14 @@ var allowed = map[string][]string{
 	"webhook/cert":         {},
 	"webhook/registration": {"config/v1alpha1", "policy/ownership", "webhook"},
 
-	"sync/apply":     {"config/v1alpha1", "policy/fieldset", "policy/ownership"},
-	"sync/drift":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit"},
-	"sync/inventory": {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/seal"},
-	"sync/loop":      {"config/v1alpha1", "policy/...", "sync/..."},
-	"sync/render":    {"config/v1alpha1", "policy/ownership"},
-	"sync/source":    {},
-	"sync/watch":     {"config/v1alpha1", "policy/ownership"},
+	"sync/apply":       {"config/v1alpha1", "policy/fieldset", "policy/ownership"},
+	"sync/drift":       {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit"},
+	"sync/inventory":   {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/seal"},
+	"sync/loop":        {"config/v1alpha1", "policy/...", "sync/..."},
+	"sync/render":      {"config/v1alpha1", "policy/ownership", "sync/render/sops"},
+	"sync/render/sops": {},
+	"sync/source":      {},
+	"sync/watch":       {"config/v1alpha1", "policy/ownership"},
 
 	// Where everything is put together, and tried.
 	"cmd/...":  {"..."},

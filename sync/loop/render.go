@@ -11,11 +11,15 @@ import (
 	"fmt"
 	"io/fs"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/sync/render"
+	"github.com/mainstay-gitops/mainstay/sync/render/sops"
 )
 
 // render turns the tree into objects.
@@ -32,6 +36,9 @@ func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]
 		if err := l.capabilities(&options.Helm); err != nil {
 			return nil, &failure{"RenderFailed", err}
 		}
+	}
+	if options.Keys, err = l.keys(ctx, gs); err != nil {
+		return nil, err
 	}
 	objects, err := render.Objects(ctx, tree, options)
 	if err != nil {
@@ -65,6 +72,28 @@ func RenderOptions(gs *v1alpha1.GitSync, namespace string) (render.Options, erro
 		}
 	}
 	return o, nil
+}
+
+// keys are the private keys that spec.render.decryption names; nil for none.
+func (l *Loop) keys(ctx context.Context, gs *v1alpha1.GitSync) (*sops.Keys, error) {
+	decryption := gs.Spec.Render.Decryption
+	if decryption == nil {
+		return nil, nil //nolint:nilnil // nothing is encrypted
+	}
+	var secret corev1.Secret
+	name := types.NamespacedName{Namespace: gs.Namespace, Name: decryption.SecretRef.Name}
+	err := l.Client.Get(ctx, name, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &failure{"SecretNotFound", fmt.Errorf("secret %s of spec.render.decryption.secretRef does not exist: create it with age keys (*.agekey) or OpenPGP keys (*.asc)", name)}
+	case err != nil:
+		return nil, &failure{"SecretNotFound", fmt.Errorf("get secret %s: %w", name, err)}
+	}
+	keys, err := sops.NewKeys(secret.Data)
+	if err != nil {
+		return nil, &failure{"RenderFailed", fmt.Errorf("secret %s of spec.render.decryption.secretRef: %w", name, err)}
+	}
+	return keys, nil
 }
 
 // capabilities are what charts may ask about the cluster.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // maxErrors is how many places one error names.
@@ -36,6 +37,24 @@ type problems struct {
 func (p *problems) add(file string, line int, format string, args ...any) {
 	p.errs = append(p.errs, &Error{File: file, Line: line, Message: fmt.Sprintf(format, args...)})
 }
+
+// conceal takes what was decrypted out of the messages, where a library or a
+// template has put it in.
+func (p *problems) conceal(secrets []string) {
+	for _, e := range p.errs {
+		for _, secret := range secrets {
+			for _, part := range append(strings.Fields(secret), secret) {
+				if len(part) >= minSecret {
+					e.Message = strings.ReplaceAll(e.Message, part, "•••")
+				}
+			}
+		}
+	}
+}
+
+// minSecret is how long something decrypted has to be to be told from a word of
+// the message.
+const minSecret = 4
 
 func (p *problems) join() error {
 	slices.SortStableFunc(p.errs, func(a, b *Error) int {

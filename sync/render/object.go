@@ -4,6 +4,7 @@
 package render
 
 import (
+	"bytes"
 	"encoding/base64"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/render/sops"
 )
 
 const (
@@ -173,8 +175,8 @@ func (c *candidate) mode(annotations map[string]string) bool {
 
 // allowed refuses what must not come from git.
 func (c *candidate) allowed() bool {
-	if _, ok := c.value["sops"]; ok {
-		c.problem([]any{"sops"}, "is encrypted with SOPS, and this version cannot decrypt it: ciphertext is never applied")
+	if under, ok := c.value["sops"]; ok {
+		c.problem([]any{"sops"}, "is encrypted with SOPS for %s, and spec.render.decryption names no keys: ciphertext is never applied", sops.Recipients(under))
 		return false
 	}
 	if c.gv.Group == v1alpha1.GroupVersion.Group && (c.kind == "Inventory" || c.kind == "BreakGlass") {
@@ -189,14 +191,24 @@ func (c *candidate) allowed() bool {
 		c.problem([]any{"type"}, "a Secret of type %s is Mainstay's own and is never declared in git", c.value["type"])
 		return false
 	}
+	return c.plaintext()
+}
+
+// plaintext refuses a Secret's values that are encrypted still.
+func (c *candidate) plaintext() bool {
 	for _, field := range []string{"data", "stringData"} {
 		values, ok := c.value[field].(map[string]any)
 		if !ok {
 			continue
 		}
 		for _, key := range slices.Sorted(maps.Keys(values)) {
-			if value, ok := values[key].(string); ok && strings.HasPrefix(value, ciphertext) {
-				c.problem([]any{field, key}, "%s[%q] is encrypted with SOPS, and this version cannot decrypt it: ciphertext is never applied", field, key)
+			value, ok := values[key].(string)
+			if !ok {
+				continue
+			}
+			decoded, err := base64.StdEncoding.DecodeString(value)
+			if strings.HasPrefix(value, ciphertext) || err == nil && bytes.Contains(decoded, []byte(ciphertext)) {
+				c.problem([]any{field, key}, "%s[%q] is encrypted with SOPS, and has no sops metadata to decrypt it by: ciphertext is never applied", field, key)
 				return false
 			}
 		}

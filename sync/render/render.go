@@ -17,6 +17,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/render/sops"
 )
 
 // Options of a rendering.
@@ -32,6 +33,8 @@ type Options struct {
 	Variables map[string]string
 	// Helm says how a chart is rendered; required for one.
 	Helm Helm
+	// Keys decrypt files that are encrypted with SOPS; nil: none is.
+	Keys *sops.Keys
 }
 
 // Object is one declared object.
@@ -91,7 +94,7 @@ func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rendering{tree: &tree{ctx: ctx, fsys: fsys}, root: root, opts: opts, problems: &problems{}}
+	r := &rendering{tree: &tree{ctx: ctx, fsys: fsys, keys: opts.Keys}, root: root, opts: opts, problems: &problems{}}
 	if err := checkVariables(opts.Variables); err != nil {
 		return nil, err
 	}
@@ -107,6 +110,7 @@ func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
 	default:
 		err = fmt.Errorf("spec.render.type %q is unknown: write Auto, Plain, Kustomize or Helm", opts.Type)
 	}
+	r.problems.conceal(r.tree.secrets)
 	if err := r.problems.join(); err != nil {
 		return nil, err
 	}

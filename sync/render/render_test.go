@@ -257,12 +257,12 @@ func TestObjectsRefuses(t *testing.T) {
 			want:  "b.yaml:1: ConfigMap.x.io is declared in version x.io/v2 here and in version x.io/v1 in a.yaml:1: choose one of them for all",
 		},
 		"an object encrypted with SOPS": {
-			files: map[string]string{"a.yaml": configMap("a") + "data: {a: 'ENC[AES256_GCM,data:x]'}\nsops:\n  version: 3\n"},
-			want:  "a.yaml:5: is encrypted with SOPS, and this version cannot decrypt it: ciphertext is never applied",
+			files: map[string]string{"a.yaml": configMap("a") + "data: {a: 'ENC[AES256_GCM,data:x]'}\nsops:\n  version: 3\n  age: [{recipient: age1x}]\n"},
+			want:  "a.yaml:5: is encrypted with SOPS for age1x, and spec.render.decryption names no keys: ciphertext is never applied",
 		},
 		"a Secret with ciphertext": {
 			files: map[string]string{"a.yaml": strings.Replace(configMap("a"), "ConfigMap", "Secret", 1) + "stringData:\n  a: x\n  b: ENC[AES256_GCM,data:x]\n"},
-			want:  `a.yaml:6: stringData["b"] is encrypted with SOPS, and this version cannot decrypt it: ciphertext is never applied`,
+			want:  `a.yaml:6: stringData["b"] is encrypted with SOPS, and has no sops metadata to decrypt it by: ciphertext is never applied`,
 		},
 		"stringData that is no string": {
 			files: map[string]string{"a.yaml": strings.Replace(configMap("a"), "ConfigMap", "Secret", 1) + "stringData:\n  a: 1\n"},

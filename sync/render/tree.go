@@ -4,10 +4,14 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+
+	"github.com/mainstay-gitops/mainstay/sync/render/sops"
 )
 
 // The limits of one rendering.
@@ -32,12 +36,36 @@ const (
 type tree struct {
 	ctx   context.Context //nolint:containedctx // of one rendering; libraries that read through the tree pass none on
 	fsys  fs.FS
+	keys  *sops.Keys
 	reads int
 	bytes int64
+	// secrets were decrypted, and are kept out of messages.
+	secrets []string
 }
 
-// read returns a file's content.
+// read returns a file's content, decrypted where it is encrypted. Without a key
+// for it that is an error: ciphertext is never a value of anything.
 func (t *tree) read(file string) ([]byte, error) {
+	content, err := t.raw(file)
+	if err != nil || !sops.Encrypted(file, content) {
+		return content, err
+	}
+	if t.keys == nil {
+		return nil, errEncrypted
+	}
+	plain, err := t.keys.Decrypt(file, content)
+	if err != nil {
+		return nil, fmt.Errorf("is encrypted with SOPS: %w", err)
+	}
+	t.secrets = append(t.secrets, plain.Values...)
+	return plain.Content, nil
+}
+
+// errEncrypted is why a file is not read.
+var errEncrypted = errors.New("is encrypted with SOPS, and spec.render.decryption names no keys: ciphertext is never applied")
+
+// raw returns a file's content as it is in the repository.
+func (t *tree) raw(file string) ([]byte, error) {
 	if err := t.ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -70,11 +98,43 @@ func tooLarge(size int64) error {
 	return fmt.Errorf("has %d bytes, and more than %d are not read", size, maxBytes)
 }
 
-// documents reads a file of manifests.
+// documents reads a file of manifests. Those that are encrypted have the
+// positions that they have in the repository; without a key they stay as they
+// are, and are refused as objects.
 func (t *tree) documents(file string, problems *problems) ([]*document, error) {
-	content, err := t.read(file)
+	content, err := t.raw(file)
 	if err != nil {
 		return nil, err
 	}
-	return documents(file, content, problems), nil
+	if t.keys == nil || !sops.Encrypted(file, content) {
+		return documents(file, content, problems), nil
+	}
+	plain, err := t.read(file)
+	if err != nil {
+		problems.add(file, 0, "%s", err)
+		return nil, nil
+	}
+	docs := documents(file, plain, problems)
+	at := withContent(splitYAML(file, content))
+	for i, doc := range docs {
+		switch {
+		case len(at) == len(docs):
+			doc.offset, doc.line, doc.text = at[i].offset, at[i].line, at[i].text
+		default:
+			doc.offset, doc.line, doc.text = 1, 1, content
+		}
+	}
+	return docs, nil
+}
+
+// withContent leaves out documents of comments alone.
+func withContent(docs []*document) []*document {
+	return slices.DeleteFunc(docs, func(d *document) bool {
+		for line := range bytes.Lines(d.text) {
+			if hasContent(line) {
+				return false
+			}
+		}
+		return true
+	})
 }
