@@ -190,3 +190,6 @@ func nearest(word string, known []string) string {
 	}
 	return best
 }
+
+// Builtin are the schemas of Kubernetes' own kinds.
+func Builtin() Schemas { return builtinSchemas() }
