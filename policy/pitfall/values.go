@@ -222,7 +222,7 @@ func regexUnanchored(f *finder, v *view) {
 			continue
 		}
 		for _, t := range c.values {
-			if s := text(t); s != "" && (!strings.HasPrefix(s, "^") || !strings.HasSuffix(s, "$")) {
+			if s := text(t); s != "" && !strings.ContainsAny(s, "^$") {
 				f.add(v, t.Location, "begin it with ^ and end it with $", "%q matches anywhere in the text", s)
 			}
 		}

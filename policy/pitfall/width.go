@@ -89,7 +89,8 @@ func unscoped(f *finder, v *view) {
 		return
 	}
 	paths, all := v.paths()
-	if all && !slices.ContainsFunc(paths, func(t *ast.Term) bool {
+	// Paths that are computed are made of what the rule has looked at.
+	if !all || !slices.ContainsFunc(paths, func(t *ast.Term) bool {
 		s := steps(t)
 		return len(s) == 0 || wide(s) || s[0].Any || s[0].Field == "metadata"
 	}) {
