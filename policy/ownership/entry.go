@@ -36,6 +36,9 @@ type Sync struct {
 	Applied Revision `json:"applied"`
 	// AppliedSpec is the generation of the GitSync's spec by which it was.
 	AppliedSpec int64 `json:"appliedSpec,omitempty"`
+	// Adopted is the commit with which objects were taken over that existed
+	// before, until another one is applied. Meanwhile nothing is pruned.
+	Adopted string `json:"adopted,omitempty"`
 }
 
 // Key is the GitSync's namespace and name.
@@ -64,8 +67,15 @@ type Entry struct {
 	Applied *Content `json:"applied,omitempty"`
 	// Attempted is what is about to be applied; nil outside a sync.
 	Attempted *Content `json:"attempted,omitempty"`
-	// Pruning: git no longer declares the object, and it is being deleted.
+	// Pruning: git no longer declares the object, and it is being deleted; or it
+	// is being deleted to be made anew, then Attempted is what it will be.
 	Pruning bool `json:"pruning,omitempty"`
+	// Released: the object is let go and held no longer; only Mainstay's marks
+	// are still to be taken off. An Index does not find it.
+	Released bool `json:"released,omitempty"`
+	// HandedTo is the key of the GitSync that declares the object from now on.
+	// Until that one has it in its inventory, it is held as it was.
+	HandedTo string `json:"handedTo,omitempty"`
 	// OwnMode is the object's own mode, by its annotation in git; empty for
 	// that of its GitSync.
 	OwnMode v1alpha1.Mode `json:"ownMode,omitempty"`
@@ -96,6 +106,9 @@ type Content struct {
 	// Fields is the FieldsV1 of our own Apply entry in that answer: the
 	// declared fields.
 	Fields json.RawMessage `json:"fields,omitempty"`
+	// Finished: this Job has run to its end. When it is gone then, it was
+	// collected, and it is not made again.
+	Finished bool `json:"finished,omitempty"`
 	// Mutated says what that answer has otherwise than Desired: somebody's
 	// mutating webhook or policy changed it in that same write.
 	Mutated []string `json:"mutated,omitempty"`

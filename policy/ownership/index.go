@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -95,8 +96,8 @@ func (x *Index) Syncs() []*Sync {
 	})
 }
 
-// Entries returns the entries of one GitSync by identity. The map is the
-// caller's; the entries are not.
+// Entries returns the entries of one GitSync by identity, those that it lets go
+// or has handed over included. The map is the caller's; the entries are not.
 func (x *Index) Entries(key types.NamespacedName) map[ID]*Entry {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -158,21 +159,47 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 		return nil
 	}
 	for id, r := range x.bySync[key] {
-		if _, stays := records[id]; !stays && x.byID[id] == r {
+		if next := records[id]; (next == nil || next.Released) && x.byID[id] == r {
 			x.handOver(id, key)
 		}
 	}
 	x.syncs[key] = sync
 	x.bySync[key] = records
 	for id, r := range records {
-		if other, taken := x.byID[id]; taken && other.Sync.Key() != key {
-			continue
-		}
-		x.byID[id] = r
-		x.kinds[schema.GroupResource{Group: id.Group, Resource: r.Resource}] = id.Kind
+		x.place(id, r)
 	}
 	x.notify()
 	return nil
+}
+
+// place makes r the record by which an object is judged, unless another GitSync
+// has the object: the one that had it first, or the one that it is handed to.
+// It must be called with mu held.
+func (x *Index) place(id ID, r *Record) {
+	if r.Released {
+		return
+	}
+	if heir := x.heir(id, r); heir != nil {
+		r = heir
+	} else if other, taken := x.byID[id]; taken && other.Sync.Key() != r.Sync.Key() && x.heir(id, other) != r {
+		return
+	}
+	x.byID[id] = r
+	x.kinds[schema.GroupResource{Group: id.Group, Resource: r.Resource}] = id.Kind
+}
+
+// heir is the record of the GitSync that r's object is handed to, if that one
+// has it.
+func (x *Index) heir(id ID, r *Record) *Record {
+	if r.HandedTo == "" {
+		return nil
+	}
+	namespace, name, _ := strings.Cut(r.HandedTo, "/")
+	heir := x.bySync[types.NamespacedName{Namespace: namespace, Name: name}][id]
+	if heir == nil || heir.Released {
+		return nil
+	}
+	return heir
 }
 
 // Remove forgets a GitSync and all that it declares.
@@ -199,7 +226,7 @@ func (x *Index) handOver(id ID, key types.NamespacedName) {
 	delete(x.byID, id)
 	var heir types.NamespacedName
 	for other, records := range x.bySync {
-		if other == key || records[id] == nil {
+		if other == key || records[id] == nil || records[id].Released {
 			continue
 		}
 		if x.byID[id] == nil || compareKeys(other, heir) < 0 {
