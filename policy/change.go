@@ -187,16 +187,19 @@ func Fields(differences []fieldset.Difference, record *ownership.Record) []Field
 }
 
 // Gesture tells whether a difference is no drift on a GitSync, also where git
-// declares the GitSync: an operator's gesture to suspend it or to have it look
-// now, which others judge, or the finalizer by which Mainstay lets its objects
-// go before it goes.
+// declares the GitSync: an operator's gesture to suspend it, to have it look
+// now or to accept what a commit takes over or prunes, which others judge, or
+// the finalizer by which Mainstay lets its objects go before it goes.
 func Gesture(id ownership.ID, d *fieldset.Difference) bool {
 	if !gitSync(id) || len(d.Path) < 2 || d.Path[0].Field != "metadata" {
 		return false
 	}
 	switch {
 	case d.Path[1].Field == "annotations" && len(d.Path) == 3:
-		return d.Path[2].Field == v1alpha1.SuspendAnnotation || d.Path[2].Field == v1alpha1.RequestedAtAnnotation
+		switch d.Path[2].Field {
+		case v1alpha1.SuspendAnnotation, v1alpha1.RequestedAtAnnotation, v1alpha1.AdoptAnnotation, v1alpha1.ConfirmAnnotation:
+			return true
+		}
 	case d.Path[1].Field == "finalizers" && len(d.Path) == 3:
 		return d.From == nil && isFinalizer(d.To)
 	case d.Path[1].Field == "finalizers" && len(d.Path) == 2:

@@ -119,7 +119,11 @@ func (h *Handler) loosened(req *request) string {
 		}
 		reasons = append(reasons, fmt.Sprintf("it holds %d objects, which its deletionPolicy decides about", n))
 	} else {
-		for _, look := range []func(before, after *fastjson.Value) (policy.Field, string, bool){weakerMode, weakerUndeclared, moreExceptions} {
+		for _, look := range []func(before, after *fastjson.Value) (policy.Field, string, bool){
+			weakerMode, weakerUndeclared, moreExceptions,
+			accepted(v1alpha1.AdoptAnnotation, "existing objects become what the commit says"),
+			accepted(v1alpha1.ConfirmAnnotation, "what the commit prunes is confirmed"),
+		} {
 			if field, reason, weaker := look(req.oldObject, req.object); weaker {
 				fields, reasons = append(fields, field), append(reasons, reason)
 			}
@@ -165,6 +169,19 @@ func weaker(before, after *fastjson.Value, order []string, keys ...string) (poli
 		return policy.Field{}, "", false
 	}
 	return ownField(from, to, keys...), fmt.Sprintf("%s becomes less strict", strings.Join(keys, ".")), true
+}
+
+// accepted finds that somebody accepts what a commit does, which takes the right
+// to write the GitSync.
+func accepted(annotation, reason string) func(before, after *fastjson.Value) (policy.Field, string, bool) {
+	keys := []string{"metadata", "annotations", annotation}
+	return func(before, after *fastjson.Value) (policy.Field, string, bool) {
+		from, to := before.Get(keys...), after.Get(keys...)
+		if to == nil || fieldset.Equal(from, to) {
+			return policy.Field{}, "", false
+		}
+		return ownField(from, to, keys...), reason, true
+	}
 }
 
 func moreExceptions(before, after *fastjson.Value) (policy.Field, string, bool) {

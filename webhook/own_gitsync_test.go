@@ -95,6 +95,8 @@ func TestHandlerRecordsThatAGitSyncEnforcesLess(t *testing.T) {
 		"undeclared fields are refused":             {"shop", undeclared("RejectPeople"), undeclared("Reject"), ""},
 		"an exception is added":                     {"shop", exception("a"), exception("a", "b"), "an exception is added"},
 		"an exception is taken away":                {"shop", exception("a", "b"), exception("b"), ""},
+		"what exists may become what git says":      {"shop", mode("Enforce"), set("3f2a9c1d", "metadata", "annotations", "mainstay.dev/adopt"), "existing objects become what the commit says"},
+		"a large prune is confirmed":                {"shop", mode("Enforce"), set("3f2a9c1d", "metadata", "annotations", "mainstay.dev/confirm"), "what the commit prunes is confirmed"},
 		"something else":                            {"shop", mode("Enforce"), set("#x", "spec", "contact"), ""},
 		"one that holds nothing may be anything":    {"other", mode("Enforce"), mode("Audit"), ""},
 		"two at once are one line":                  {"shop", mode("Enforce"), func(o map[string]any) { mode("Warn")(o); undeclared("Permit")(o) }, "spec.enforcement.mode becomes less strict; spec.enforcement.undeclared"},

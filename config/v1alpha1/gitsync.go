@@ -11,6 +11,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Mode says how strictly a GitSync's objects are held.
@@ -59,6 +60,23 @@ const (
 	// ControllersCorrect puts git's values back and lets the rest of the write
 	// through.
 	ControllersCorrect Controllers = "Correct"
+)
+
+// Adopt says what becomes of objects that exist already when a GitSync begins
+// to declare them.
+//
+// +kubebuilder:validation:Enum=Equal;Force;Never
+type Adopt string
+
+// The values of Adopt.
+const (
+	// AdoptEqual takes over those in which nothing would change; the others are
+	// left alone until somebody accepts that they become what git says.
+	AdoptEqual Adopt = "Equal"
+	// AdoptForce takes over all of them: git's values win.
+	AdoptForce Adopt = "Force"
+	// AdoptNever leaves all of them alone.
+	AdoptNever Adopt = "Never"
 )
 
 // GitSync is one repository, one ref, one path, and how strictly to hold what
@@ -131,10 +149,30 @@ type GitSyncSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="timeout must be between 1s and 1h"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
+	// Adopt says what becomes of objects that exist already: Equal (default)
+	// takes over those in which nothing would change and waits with the others,
+	// Force takes over all, Never none. What waits is taken over as git says
+	// when the annotation mainstay.dev/adopt names the commit.
+	// +optional
+	// +kubebuilder:default=Equal
+	Adopt Adopt `json:"adopt,omitempty"`
+
 	// Prune deletes objects that a commit no longer declares.
 	// +optional
 	// +kubebuilder:default=true
 	Prune *bool `json:"prune,omitempty"`
+
+	// MaxPrune is the most that one commit may prune of a GitSync that holds at
+	// least 5 objects: a share (50%, the default) or a number of objects. A
+	// commit that would prune more, or every Namespace, or a Namespace with
+	// objects that it does not prune, waits until the annotation
+	// mainstay.dev/confirm names it.
+	// +optional
+	// +kubebuilder:default="50%"
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern=`^(100|[0-9]{1,2})%$`
+	// +kubebuilder:validation:XValidation:rule="type(self) == string || self >= 0",message="maxPrune must be a share, such as 50%, or a number of objects"
+	MaxPrune *intstr.IntOrString `json:"maxPrune,omitempty"`
 
 	// DeletionPolicy says what happens to the objects when the GitSync itself
 	// is deleted: Orphan (default) lets them go and keeps them, Delete deletes

@@ -23,6 +23,22 @@ const (
 	// "<duration> <reason>". It takes the verb suspend and ends by itself.
 	SuspendAnnotation = "mainstay.dev/suspend"
 
+	// AdoptAnnotation on a GitSync has the objects taken over that existed before
+	// the commit which it names, or the first digits of which.
+	AdoptAnnotation = "mainstay.dev/adopt"
+
+	// ConfirmAnnotation on a GitSync confirms what the commit prunes that it
+	// names, or the first digits of which.
+	ConfirmAnnotation = "mainstay.dev/confirm"
+
+	// PruneAnnotation on an object, with the value disabled, has it let go
+	// instead of deleted when it leaves git.
+	PruneAnnotation = "mainstay.dev/prune"
+
+	// RecreateAnnotation on an object in git, with the value "true", has it
+	// deleted and made anew where a field that can't be changed differs.
+	RecreateAnnotation = "mainstay.dev/recreate"
+
 	// ModeAnnotation on an object in git holds it as Audit, Warn or Enforce,
 	// whatever the mode of its GitSync is, unless that is Observe.
 	ModeAnnotation = "mainstay.dev/mode"

@@ -61,16 +61,18 @@ func (a *Answer) Object() *fastjson.Value { return a.object }
 
 // Baseline is the answer without bookkeeping and status. Values that only
 // others own, and that the previous baseline does not have, are not part of
-// it: a field that slipped in before this write must not become normal by it.
-// Without a previous baseline (adoption, a new object) everything is kept.
-func (a *Answer) Baseline(previous []byte) ([]byte, error) {
+// it: a field that slipped in before this write must not become normal by it,
+// and one that git declared before, by the field set declared, is no longer
+// git's because somebody else set it, too. Without a previous baseline
+// (adoption, a new object) everything is kept.
+func (a *Answer) Baseline(previous, declared []byte) ([]byte, error) {
 	// A copy, because the answer is read again.
 	object, err := fastjson.ParseBytes(fieldset.Canonical(nil, a.object))
 	if err != nil {
 		return nil, fmt.Errorf("parse answer: %w", err)
 	}
 	if len(previous) > 0 {
-		if err := a.withoutOthers(object, previous); err != nil {
+		if err := a.withoutOthers(object, previous, declared); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +106,7 @@ func (a *Answer) withoutMadeUp(object *fastjson.Value) {
 	}
 }
 
-func (a *Answer) withoutOthers(object *fastjson.Value, previous []byte) error {
+func (a *Answer) withoutOthers(object *fastjson.Value, previous, declared []byte) error {
 	before, err := fastjson.ParseBytes(previous)
 	if err != nil {
 		return fmt.Errorf("parse previous baseline: %w", err)
@@ -128,6 +130,31 @@ func (a *Answer) withoutOthers(object *fastjson.Value, previous []byte) error {
 			continue
 		}
 		if err := fieldset.Put(&arena, object, d.Path, d.From); err != nil {
+			return fmt.Errorf("baseline at %s: %w", d.Path, err)
+		}
+	}
+	return a.withoutLeft(object, theirs, declared)
+}
+
+// withoutLeft removes what left git and stays because others set it as well.
+func (a *Answer) withoutLeft(object *fastjson.Value, theirs *fieldset.Set, declared []byte) error {
+	if len(declared) == 0 {
+		return nil
+	}
+	before, err := fieldset.ParseSet(declared)
+	if err != nil {
+		return err
+	}
+	if a.mine.Covers(before) {
+		return nil
+	}
+	var arena fastjson.Arena
+	all := fieldset.Compare(arena.NewObject(), object, fieldset.Union(a.mine, theirs), nil)
+	for _, d := range slices.Backward(all) {
+		if a.mine.Touches(d.Path) || !before.Touches(d.Path) || !theirs.Touches(d.Path) {
+			continue
+		}
+		if err := fieldset.Put(&arena, object, d.Path, nil); err != nil {
 			return fmt.Errorf("baseline at %s: %w", d.Path, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fastjson"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,16 +27,22 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
-// Options are all required.
+// Options of an Applier.
 type Options struct {
 	// Client talks to the API server in raw JSON. Its own rate limit should be
-	// off: the API server's priority and fairness limits fairly.
+	// off: the API server's priority and fairness limits fairly. Required.
 	Client rest.Interface
+	// Parallelism is the most requests that are under way at once; fewer are
+	// while the API server is short of time. Default 64.
+	Parallelism int
+	// Registerer takes the metrics; none are exported without it.
+	Registerer prometheus.Registerer
 }
 
 // Applier writes objects. It is safe for concurrent use.
 type Applier struct {
 	client rest.Interface
+	limit  *limiter
 }
 
 // New checks the options.
@@ -43,7 +50,10 @@ func New(o Options) (*Applier, error) {
 	if o.Client == nil {
 		return nil, errors.New("apply: Options.Client is required")
 	}
-	return &Applier{o.Client}, nil
+	if o.Parallelism <= 0 {
+		o.Parallelism = 64
+	}
+	return &Applier{o.Client, newLimiter(o.Parallelism, o.Registerer)}, nil
 }
 
 // Target is where an object is in the API, and in whose name it is written.
@@ -98,32 +108,32 @@ func (a *Applier) Apply(ctx context.Context, t Target, desired []byte, w Write) 
 			return nil, err
 		}
 	}
-	request := t.by(a.client.Patch(types.ApplyPatchType)).AbsPath(t.path()).
-		Param("fieldManager", v1alpha1.FieldManager).
-		Param("force", "true").
-		Body(escapeControls(desired))
-	if w.DryRun {
-		request = request.Param("dryRun", metav1.DryRunAll)
-	}
-	raw, err := request.Do(ctx).Raw()
+	body := escapeControls(desired)
+	raw, err := a.do(ctx, func() *rest.Request {
+		request := t.by(a.client.Patch(types.ApplyPatchType)).AbsPath(t.path()).
+			Param("fieldManager", v1alpha1.FieldManager).
+			Param("force", "true").
+			Body(body)
+		if w.DryRun {
+			request = request.Param("dryRun", metav1.DryRunAll)
+		}
+		return request
+	})
 	if err != nil {
-		return nil, explain(raw, err)
+		return nil, err
 	}
 	return newAnswer(raw)
 }
 
 // Get reads an object as it is.
 func (a *Applier) Get(ctx context.Context, t Target) ([]byte, error) {
-	raw, err := a.client.Get().AbsPath(t.path()).Do(ctx).Raw()
-	if err != nil {
-		return nil, explain(raw, err)
-	}
-	return raw, nil
+	return a.do(ctx, func() *rest.Request { return a.client.Get().AbsPath(t.path()) })
 }
 
 // Delete deletes the object with that uid (any, where it is empty) in the
-// background. An object that is gone already is not an error.
-func (a *Applier) Delete(ctx context.Context, t Target, uid types.UID) error {
+// background, and tells whether it is gone: finalizers may keep it for a while.
+// An object that is gone already is not an error.
+func (a *Applier) Delete(ctx context.Context, t Target, uid types.UID) (gone bool, err error) {
 	policy := metav1.DeletePropagationBackground
 	options := metav1.DeleteOptions{PropagationPolicy: &policy}
 	options.APIVersion, options.Kind = "v1", "DeleteOptions"
@@ -132,13 +142,26 @@ func (a *Applier) Delete(ctx context.Context, t Target, uid types.UID) error {
 	}
 	body, err := json.Marshal(options)
 	if err != nil {
-		return fmt.Errorf("encode delete options: %w", err)
+		return false, fmt.Errorf("encode delete options: %w", err)
 	}
-	raw, err := t.by(a.client.Delete()).AbsPath(t.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
-	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {
-		return err
+	raw, err := a.do(ctx, func() *rest.Request {
+		return t.by(a.client.Delete()).AbsPath(t.path()).SetHeader("Content-Type", "application/json").Body(body)
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, err
 	}
-	return nil
+	// Some answer with the object although nothing keeps it.
+	if fastjson.GetString(raw, "kind") == "Status" {
+		return true, nil
+	}
+	_, err = a.Get(ctx, t)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Restore puts the fields that git does not set back to what the baseline has:
@@ -153,30 +176,40 @@ func (a *Applier) Restore(ctx context.Context, t Target, live []byte, fields []U
 	if err != nil {
 		return err
 	}
-	raw, err := t.by(a.client.Patch(types.JSONPatchType)).AbsPath(t.path()).
-		Param("fieldManager", v1alpha1.FieldManager).
-		Body(patch).Do(ctx).Raw()
-	err = explain(raw, err)
+	_, err = a.patch(ctx, t, patch)
+	return err
+}
+
+// patch sends a JSON patch that tests the resourceVersion, and returns the
+// object as it is then.
+func (a *Applier) patch(ctx context.Context, t Target, patch []byte) ([]byte, error) {
+	raw, err := a.do(ctx, func() *rest.Request {
+		return t.by(a.client.Patch(types.JSONPatchType)).AbsPath(t.path()).
+			Param("fieldManager", v1alpha1.FieldManager).
+			Body(patch)
+	})
 	// A patch that does not fit the object any more, its resourceVersion first
 	// of all, is refused without a word about the object. What the object's own
 	// kind refuses names that kind.
 	var status apierrors.APIStatus
 	if apierrors.IsInvalid(err) && errors.As(err, &status) {
 		if d := status.Status().Details; d == nil || d.Kind == "" {
-			return apierrors.NewConflict(t.Resource.GroupResource(), t.Name, err)
+			return nil, apierrors.NewConflict(t.Resource.GroupResource(), t.Name, err)
 		}
 	}
-	return err
+	return raw, err
 }
 
 // Unlabel takes the ownership label off an object, so that it is no longer
 // held. An object that is gone is not an error.
 func (a *Applier) Unlabel(ctx context.Context, t Target) error {
 	patch := []byte(`{"metadata":{"labels":{"` + v1alpha1.SyncLabel + `":null}}}`)
-	raw, err := t.by(a.client.Patch(types.MergePatchType)).AbsPath(t.path()).
-		Param("fieldManager", v1alpha1.FieldManager).
-		Body(patch).Do(ctx).Raw()
-	if err = explain(raw, err); err != nil && !apierrors.IsNotFound(err) {
+	_, err := a.do(ctx, func() *rest.Request {
+		return t.by(a.client.Patch(types.MergePatchType)).AbsPath(t.path()).
+			Param("fieldManager", v1alpha1.FieldManager).
+			Body(patch)
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
 	return nil

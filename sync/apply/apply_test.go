@@ -72,6 +72,16 @@ func (s *stage) apply(target apply.Target, desired string) *apply.Answer {
 	return answer
 }
 
+// deletes tells whether the object is gone.
+func (s *stage) deletes(target apply.Target, uid types.UID, want bool) {
+	s.t.Helper()
+	gone, err := s.applier.Delete(s.t.Context(), target, uid)
+	must(s.t, err)
+	if gone != want {
+		s.t.Errorf("gone = %t, want %t", gone, want)
+	}
+}
+
 // patch writes as a person does.
 func (s *stage) patch(target apply.Target, kind types.PatchType, patch string) {
 	s.t.Helper()
@@ -128,7 +138,7 @@ const container = `spec.template.spec.containers[name=web]`
 func TestTheBaselineIsWhatTheAPIServerMadeOfTheManifest(t *testing.T) {
 	s := newStage(t)
 	answer := s.apply(s.target("apps", "deployments", "web"), deployment)
-	raw, err := answer.Baseline(nil)
+	raw, err := answer.Baseline(nil, nil)
 	must(t, err)
 	baseline := parse(t, raw)
 	for path, want := range map[string]string{
@@ -172,12 +182,12 @@ func TestADryRunAnswersAndWritesNothing(t *testing.T) {
 	target := s.target("apps", "deployments", "web")
 	answer, err := s.applier.Apply(t.Context(), target, []byte(deployment), apply.Write{DryRun: true})
 	must(t, err)
-	dry, err := answer.Baseline(nil)
+	dry, err := answer.Baseline(nil, nil)
 	must(t, err)
 	if _, err := s.applier.Get(t.Context(), target); !apierrors.IsNotFound(err) {
 		t.Fatalf("after a dry-run: %v, want nothing to be there", err)
 	}
-	wet, err := s.apply(target, deployment).Baseline(nil)
+	wet, err := s.apply(target, deployment).Baseline(nil, nil)
 	must(t, err)
 	if diff := cmp.Diff(string(dry), string(wet)); diff != "" {
 		t.Errorf("baseline (-dry-run +write):\n%s", diff)
@@ -187,7 +197,7 @@ func TestADryRunAnswersAndWritesNothing(t *testing.T) {
 func TestWhatSlippedInDoesNotBecomeNormal(t *testing.T) {
 	s := newStage(t)
 	target := s.target("apps", "deployments", "web")
-	previous, err := s.apply(target, deployment).Baseline(nil)
+	previous, err := s.apply(target, deployment).Baseline(nil, nil)
 	must(t, err)
 	s.patch(target, types.StrategicMergePatchType, `{
 		"metadata": {"annotations": {"evil": "x"}},
@@ -205,7 +215,7 @@ func TestWhatSlippedInDoesNotBecomeNormal(t *testing.T) {
 		container + ".image":                             {`"nginx:1.28"`, `"nginx:1.28"`},
 	}
 	for i, before := range [][]byte{previous, nil} {
-		raw, err := answer.Baseline(before)
+		raw, err := answer.Baseline(before, nil)
 		must(t, err)
 		baseline := parse(t, raw)
 		for path, want := range stolen {
@@ -259,9 +269,9 @@ func TestEveryCharacterArrivesAsItIs(t *testing.T) {
 	})
 	must(t, err)
 	answer := s.apply(target, string(desired))
-	baseline, err := answer.Baseline(nil)
+	baseline, err := answer.Baseline(nil, nil)
 	must(t, err)
-	again, err := answer.Baseline(baseline)
+	again, err := answer.Baseline(baseline, nil)
 	must(t, err)
 	// With a resourceVersion, the manifest is written anew.
 	_, err = s.applier.Apply(t.Context(), target, desired, apply.Write{ResourceVersion: answer.ResourceVersion})
@@ -419,14 +429,14 @@ func TestDelete(t *testing.T) {
 	target := s.target("", "configmaps", "settings")
 	desired := `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"key": "git"}}`
 	answer := s.apply(target, desired)
-	if err := s.applier.Delete(t.Context(), target, "another-uid"); !apierrors.IsConflict(err) {
+	if _, err := s.applier.Delete(t.Context(), target, "another-uid"); !apierrors.IsConflict(err) {
 		t.Errorf("of another uid: %v, want a conflict", err)
 	}
-	must(t, s.applier.Delete(t.Context(), target, answer.UID))
+	s.deletes(target, answer.UID, true)
 	if _, err := s.applier.Get(t.Context(), target); !apierrors.IsNotFound(err) {
 		t.Errorf("after it: %v, want it gone", err)
 	}
-	if err := s.applier.Delete(t.Context(), target, ""); err != nil {
+	if _, err := s.applier.Delete(t.Context(), target, ""); err != nil {
 		t.Errorf("of what is gone: %v, want no error", err)
 	}
 }
@@ -439,7 +449,7 @@ func TestUnlabelTakesTheOwnershipLabelAlone(t *testing.T) {
 	if got := at(t, s.get(target), "metadata.labels"); got != `{"app":"web"}` {
 		t.Errorf("labels = %s", got)
 	}
-	must(t, s.applier.Delete(t.Context(), target, ""))
+	s.deletes(target, "", true)
 	if err := s.applier.Unlabel(t.Context(), target); err != nil {
 		t.Errorf("of what is gone: %v, want no error", err)
 	}
@@ -516,11 +526,16 @@ func TestWritesAreMadeInTheNameOfTheTarget(t *testing.T) {
 			_, err := s.applier.Apply(t.Context(), tenant, []byte(settings), apply.Write{})
 			return err
 		},
-		"a deletion": func() error { return s.applier.Delete(t.Context(), tenant, "") },
+		"a deletion": func() error { _, err := s.applier.Delete(t.Context(), tenant, ""); return err },
 		"a restore": func() error {
 			return s.applier.Restore(t.Context(), tenant, live, []apply.Undeclared{undeclared(t, "data.key", "")})
 		},
-		"letting go": func() error { return s.applier.Unlabel(t.Context(), tenant) },
+		"taking a label off": func() error { return s.applier.Unlabel(t.Context(), tenant) },
+		"letting go":         func() error { return s.applier.Release(t.Context(), tenant, "") },
+		"giving up a field": func() error {
+			_, err := s.applier.Disown(t.Context(), tenant, live, []fieldset.Path{{{Field: "data"}, {Field: "key"}}})
+			return err
+		},
 	} {
 		if err := write(); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `User "`+tenant.As+`" cannot `) {
 			t.Errorf("%s: %v, want it to be refused to the account", name, err)

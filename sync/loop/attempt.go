@@ -18,9 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/render"
@@ -41,24 +43,57 @@ type attempt struct {
 	notInstalled int32
 	// others are the versions of kinds that other GitSyncs declare.
 	others versions
+	// brought are the definitions in the commit, by the kinds that they define.
+	brought map[schema.GroupKind]ownership.ID
+	// adopt says what becomes of objects that exist already; accepted that they
+	// may become what git says, confirmed that as much may be pruned as the
+	// commit has it.
+	adopt               v1alpha1.Adopt
+	accepted, confirmed bool
+	maxPrune            *intstr.IntOrString
+	// ends tells that the GitSync itself goes away.
+	ends bool
+	// pending are objects that exist already and are left alone.
+	pending []pending
+	// conflicting are objects that other GitSyncs have.
+	conflicting []*ownership.Record
+	// movedFrom are the GitSyncs that objects are taken over from.
+	movedFrom map[types.NamespacedName]bool
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
 	entries map[ownership.ID]*ownership.Entry
 	// planned are the changed objects by identity.
 	planned map[ownership.ID]*planned
-	// leaving are declared by the inventory but no longer by git.
+	// leaving are declared by the inventory but no longer by git; fates say what
+	// becomes of them.
 	leaving []ownership.ID
+	fates   map[ownership.ID]fate
 	// persisted tells that the cluster's inventory knows of this attempt.
 	persisted bool
 
-	applied, pruned int
+	tally tally
 }
 
 // planned is a changed object between its dry-run and its apply.
 type planned struct {
+	// done tells that the API server was asked.
+	done  bool
 	carry []carried
+	// handOver are the fields that leave git and that somebody else may set;
+	// live is the object that was judged, where there are any.
+	handOver []fieldset.Path
+	live     []byte
 	// version of the live object that was judged; empty if there was none.
 	version string
+	// adopts tells that the object is none of Mainstay's yet, differs in which
+	// fields it is not what git says, shown for people.
+	adopts  bool
+	differs []string
+	// moves tells that another GitSync hands the object over.
+	moves bool
+	// anew tells that a field can't be changed, and that git allows the object to
+	// be made anew.
+	anew bool
 	// ownMode by the annotation of the new content.
 	ownMode v1alpha1.Mode
 }
@@ -109,6 +144,12 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		before:   l.Index.Entries(key),
 		entries:  map[ownership.ID]*ownership.Entry{},
 		planned:  map[ownership.ID]*planned{},
+
+		adopt:     cmp.Or(gs.Spec.Adopt, v1alpha1.AdoptEqual),
+		accepted:  names(gs.Annotations[v1alpha1.AdoptAnnotation], revision.Commit),
+		confirmed: names(gs.Annotations[v1alpha1.ConfirmAnnotation], revision.Commit),
+		maxPrune:  gs.Spec.MaxPrune,
+		movedFrom: map[types.NamespacedName]bool{},
 	}
 	a.sync = ownership.Sync{
 		Namespace: gs.Namespace, Name: gs.Name, Labels: gs.Labels,
@@ -120,6 +161,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	}
 	if known, ok := l.Index.Sync(key); ok {
 		a.sync.Applied, a.sync.AppliedSpec, a.sync.Generation = known.Applied, known.AppliedSpec, known.Generation
+		a.sync.Adopted = known.Adopted
 	}
 	if len(objects) == 0 && len(a.before) > 0 {
 		return nil, &failure{"EmptyRender", fmt.Errorf(
@@ -127,6 +169,10 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
 	}
 	kinds := newKinds(l.Mapper, objects)
+	a.brought = map[schema.GroupKind]ownership.ID{}
+	for kind, b := range kinds.brought {
+		a.brought[kind] = b.id
+	}
 	objects, err := render.Settle(objects, gs.Spec.TargetNamespace, kinds.namespaced)
 	if err != nil {
 		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
@@ -144,7 +190,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		}
 	}
 	if len(problems) > 0 {
-		return nil, limited("Invalid", problems)
+		return a, limited("Invalid", problems)
 	}
 	for id, e := range a.before {
 		if a.entries[id] == nil {
@@ -205,19 +251,24 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	entry := &ownership.Entry{
 		ID: o.ID, Version: o.GroupVersionKind().Version, Resource: resource, Attempted: content, OwnMode: ownMode,
 	}
-	if old != nil && old.Version == entry.Version && old.Applied != nil {
+	p := &planned{ownMode: ownMode}
+	if from, ok := index.Lookup(o.ID); ok && from.Sync.Key() != a.sync.Key() {
+		old, p.moves = from.Entry, true // it is handed over, as it is
+		a.movedFrom[from.Sync.Key()] = true
+	}
+	if old != nil && !old.Released && old.Version == entry.Version && old.Applied != nil {
 		// How strictly it is held is part of what is applied.
 		entry.Applied, entry.OwnMode = old.Applied, old.OwnMode
 	}
 	a.entries[o.ID] = entry
-	a.planned[o.ID] = &planned{ownMode: ownMode}
+	a.planned[o.ID] = p
 	return nil
 }
 
 // same returns the entry of an object that need not be planned anew: its
 // manifest is the one that was applied or, where nothing is written, looked at.
 func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *render.Object, ownMode v1alpha1.Mode) *ownership.Entry {
-	if old == nil || old.Pruning || old.Version != o.GroupVersionKind().Version {
+	if old == nil || old.Pruning || old.Released || old.HandedTo != "" || old.Version != o.GroupVersionKind().Version {
 		return nil
 	}
 	known := old.Applied
@@ -253,9 +304,10 @@ func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *rend
 // conflict is an error where another GitSync declared the object first.
 func (a *attempt) conflict(id ownership.ID, index *ownership.Index) error {
 	r, ok := index.Lookup(id)
-	if !ok || r.Sync.Key() == a.sync.Key() {
+	if !ok || r.Sync.Key() == a.sync.Key() || r.HandedTo == a.sync.Key().String() {
 		return nil
 	}
+	a.conflicting = append(a.conflicting, r)
 	content := r.Current()
 	return &failure{"Conflict", fmt.Errorf("%s is declared already by GitSync %s at %s:%d: remove it from one of the two",
 		id, r.Sync.Key(), content.File, content.Line)}
@@ -275,7 +327,7 @@ func (l *Loop) versions(key types.NamespacedName) versions {
 			continue
 		}
 		for _, e := range l.Index.Entries(sync.Key()) {
-			if v[e.GroupKind()] == nil && !e.Pruning {
+			if v[e.GroupKind()] == nil && !e.Pruning && !e.Released {
 				v[e.GroupKind()] = &ownership.Record{Sync: sync, Entry: e}
 			}
 		}
@@ -341,6 +393,7 @@ type kinds struct {
 }
 
 type broughtKind struct {
+	id         ownership.ID
 	resource   string
 	namespaced bool
 	versions   map[string]bool
@@ -357,6 +410,7 @@ func newKinds(mapper meta.RESTMapper, objects []render.Object) *kinds {
 		group := text(o.Object, "spec", "group")
 		kind := text(o.Object, "spec", "names", "kind")
 		b := broughtKind{
+			id:         o.ID,
 			resource:   text(o.Object, "spec", "names", "plural"),
 			namespaced: text(o.Object, "spec", "scope") == "Namespaced",
 			versions:   map[string]bool{}, file: o.File,

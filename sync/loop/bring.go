@@ -15,10 +15,8 @@ import (
 	"github.com/valyala/fastjson"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -30,10 +28,36 @@ import (
 // because somebody wrote it in between.
 const conflictRetries = 8
 
-// plan asks the API server what it would make of each changed object of a
-// stage, before any of them is written. One refusal ends the attempt.
-func (l *Loop) plan(ctx context.Context, a *attempt, s stage) error {
-	return l.each(ctx, a, s, "PlanFailed", func(ctx context.Context, id ownership.ID) (*ownership.Entry, error) {
+// foresee asks the API server what it would make of each changed object, before
+// any of them is written, and finds what becomes of those that leave. What needs
+// a namespace or a definition of the same commit is asked for when that is
+// there.
+func (l *Loop) foresee(ctx context.Context, a *attempt) error {
+	for _, s := range a.stages() {
+		err := l.plan(ctx, a, slices.DeleteFunc(a.changed(s), a.awaits))
+		if err != nil {
+			return err
+		}
+	}
+	a.setAside()
+	return l.decideFates(ctx, a)
+}
+
+// awaits tells that an object can't be asked for before something else of the
+// commit is there.
+func (a *attempt) awaits(id ownership.ID) bool {
+	if crd, ok := a.brought[id.GroupKind()]; ok && a.planned[crd] != nil {
+		return true
+	}
+	namespace := a.planned[ownership.ID{Kind: "Namespace", Name: id.Namespace}]
+	return id.Namespace != "" && namespace != nil && (namespace.version == "" || namespace.anew)
+}
+
+// plan asks the API server about those of the objects that it was not asked
+// about yet. One refusal ends the attempt.
+func (l *Loop) plan(ctx context.Context, a *attempt, ids []ownership.ID) error {
+	ids = slices.DeleteFunc(ids, func(id ownership.ID) bool { return a.planned[id].done })
+	return l.each(ctx, a, ids, "PlanFailed", func(ctx context.Context, id ownership.ID) (*ownership.Entry, error) {
 		return l.planOne(ctx, a, a.entries[id], a.planned[id])
 	})
 }
@@ -41,7 +65,12 @@ func (l *Loop) plan(ctx context.Context, a *attempt, s stage) error {
 // planOne dry-runs one object: the answer is its baseline. Where the object
 // exists, what may differ is found, to be carried rather than overwritten.
 func (l *Loop) planOne(ctx context.Context, a *attempt, e *ownership.Entry, p *planned) (*ownership.Entry, error) {
+	*p = planned{ownMode: p.ownMode, moves: p.moves}
 	answer, err := l.Applier.Apply(ctx, a.target(e), e.Attempted.Desired, apply.Write{DryRun: true})
+	if unchangeable(err) && mayBeMadeAnew(e) {
+		p.done, p.anew = true, true
+		return e, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -49,29 +78,44 @@ func (l *Loop) planOne(ctx context.Context, a *attempt, e *ownership.Entry, p *p
 	if err != nil {
 		return nil, err
 	}
-	p.carry, p.version = nil, ""
+	p.done = true
 	if answer.ResourceVersion == "" {
 		return next, nil // it does not exist yet
 	}
-	live, err := l.Applier.Get(ctx, a.target(e))
+	raw, err := l.Applier.Get(ctx, a.target(e))
 	if apierrors.IsNotFound(err) {
 		return next, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.carry, p.version, err = l.carry(ctx, a, next, live)
-	return next, err
+	live, err := fastjson.ParseBytes(raw)
+	if err != nil {
+		return nil, fmt.Errorf("parse live object: %w", err)
+	}
+	p.version = string(live.GetStringBytes("metadata", "resourceVersion"))
+	if p.adopts = l.stranger(a, next, live); p.adopts {
+		if p.differs, err = l.wouldChange(ctx, a, next, raw); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.carry(ctx, a, next, live, p); err != nil {
+		return nil, err
+	}
+	if len(p.handOver) > 0 {
+		p.live = raw
+	}
+	return next, nil
 }
 
 // withAnswer returns the entry with the baseline and the declared fields of an
 // answer in its attempted content.
 func withAnswer(e *ownership.Entry, answer *apply.Answer) (*ownership.Entry, error) {
-	var previous []byte
+	var previous, declared []byte
 	if e.Applied != nil {
-		previous = e.Applied.Baseline
+		previous, declared = e.Applied.Baseline, e.Applied.Fields
 	}
-	baseline, err := answer.Baseline(previous)
+	baseline, err := answer.Baseline(previous, declared)
 	if err != nil {
 		return nil, err
 	}
@@ -94,56 +138,77 @@ type carried struct {
 // carry finds the fields in which the live object may differ from the new
 // baseline. A commit that changes such a field wins if the exception has an
 // end (the repair has reached git), and loses if it has none (an autoscaler
-// keeps its replicas).
-func (l *Loop) carry(ctx context.Context, a *attempt, e *ownership.Entry, raw []byte) ([]carried, string, error) {
-	live, err := fastjson.ParseBytes(raw)
-	if err != nil {
-		return nil, "", fmt.Errorf("parse live object: %w", err)
-	}
-	version := string(live.GetStringBytes("metadata", "resourceVersion"))
-	var before *fastjson.Value
+// keeps its replicas). A field that leaves git while somebody else may set it
+// is handed over: Mainstay gives it up as it is.
+func (l *Loop) carry(ctx context.Context, a *attempt, e *ownership.Entry, live *fastjson.Value, p *planned) error {
 	record := &ownership.Record{Sync: &a.sync, Entry: &ownership.Entry{
 		ID: e.ID, Version: e.Version, Resource: e.Resource, Applied: e.Attempted,
 	}}
+	var err error
 	if record.AppliedSet, err = fieldset.ParseSet(e.Attempted.Fields); err != nil {
-		return nil, "", err
+		return err
 	}
+	var before *fastjson.Value
 	var declaredBefore *fieldset.Set
 	if e.Applied != nil {
 		if before, err = fastjson.ParseBytes(e.Applied.Baseline); err != nil {
-			return nil, "", fmt.Errorf("parse baseline: %w", err)
+			return fmt.Errorf("parse baseline: %w", err)
 		}
 		if declaredBefore, err = fieldset.ParseSet(e.Applied.Fields); err != nil {
-			return nil, "", err
+			return err
 		}
 	}
-	fields, err := drift.Between(live, record)
+	baseline, err := drift.Baseline(new(fastjson.Parser), record)
 	if err != nil {
-		return nil, "", err
+		return err
+	}
+	fields, err := drift.Compare(baseline, live, record)
+	if err != nil {
+		return err
 	}
 	// What only the commit changes is no drift; what our write does not touch
 	// need not be carried.
 	fields = slices.DeleteFunc(fields, func(f policy.Field) bool {
-		return before != nil && fieldset.Equal(fieldset.At(before, f.Path), f.To) ||
-			!f.Declared && !declaredBefore.Touches(f.Path)
+		return !f.Declared || before != nil && fieldset.Equal(fieldset.At(before, f.Path), f.To)
 	})
-	if len(fields) == 0 {
-		return nil, version, nil
+	leaving := leavingFields(baseline, live, record.AppliedSet, declaredBefore)
+	if len(fields)+len(leaving) == 0 {
+		return nil
 	}
-	standing := l.guard.standing(ctx, record, live, fields)
-	var out []carried
+	standing := l.guard.standing(ctx, record, live, append(fields, leaving...))
 	for _, s := range standing.permitted {
-		changed := before != nil && !fieldset.Equal(fieldset.At(before, s.field.Path), s.field.Git)
-		if changed && s.until != nil {
+		left := slices.ContainsFunc(leaving, func(f policy.Field) bool { return f.Path.Equal(s.field.Path) })
+		changed := left || before != nil && !fieldset.Equal(fieldset.At(before, s.field.Path), s.field.Git)
+		switch {
+		case changed && s.until != nil:
+		case left:
+			p.handOver = append(p.handOver, s.field.Path)
+		default:
+			c := carried{path: s.field.Path}
+			if s.field.To != nil {
+				c.value = fieldset.Canonical(nil, s.field.To)
+			}
+			p.carry = append(p.carry, c)
+		}
+	}
+	return nil
+}
+
+// leavingFields are those that git declared before and no longer does, where the
+// live object has another value than it would get. Somebody has to be permitted
+// to set them as if git still did.
+func leavingFields(baseline, live *fastjson.Value, now, before *fieldset.Set) []policy.Field {
+	if before == nil || now.Covers(before) {
+		return nil
+	}
+	var out []policy.Field
+	for _, d := range fieldset.Compare(baseline, live, fieldset.Union(now, before), nil) {
+		if d.To == nil || d.Order != nil || now.Touches(d.Path) || !before.Touches(d.Path) {
 			continue
 		}
-		c := carried{path: s.field.Path}
-		if s.field.To != nil {
-			c.value = fieldset.Canonical(nil, s.field.To)
-		}
-		out = append(out, c)
+		out = append(out, policy.Field{Path: d.Path, Op: d.Op, From: d.From, To: d.To, Git: d.From, Declared: true})
 	}
-	return out, version, nil
+	return out
 }
 
 // desired is the object to write: git's, with the carried values.
@@ -173,12 +238,13 @@ func desired(content *ownership.Content, carry []carried) ([]byte, error) {
 // apply writes the changed objects of a stage. Those that fail keep their last
 // applied content; the others are enforced with the new one.
 func (l *Loop) apply(ctx context.Context, a *attempt, s stage) error {
-	err := l.each(ctx, a, s, "ApplyFailed", func(ctx context.Context, id ownership.ID) (*ownership.Entry, error) {
+	ids := a.changed(s)
+	err := l.each(ctx, a, ids, "ApplyFailed", func(ctx context.Context, id ownership.ID) (*ownership.Entry, error) {
 		return l.applyOne(ctx, a, a.entries[id], a.planned[id])
 	})
-	for _, id := range a.changed(s) {
+	for _, id := range ids {
 		if a.entries[id].Attempted == nil {
-			a.applied++
+			a.tally.count(a.before[id], a.planned[id])
 			delete(a.planned, id)
 		}
 	}
@@ -197,11 +263,7 @@ func (l *Loop) apply(ctx context.Context, a *attempt, s stage) error {
 // applyOne writes one object, as it was judged.
 func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *planned) (*ownership.Entry, error) {
 	for try := 0; ; try++ {
-		body, err := desired(e.Attempted, p.carry)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := l.Applier.Apply(ctx, a.target(e), body, apply.Write{ResourceVersion: p.version})
+		answer, err := l.write(ctx, a, e, p)
 		switch {
 		case err == nil:
 			if len(p.carry) == 0 {
@@ -210,23 +272,68 @@ func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *
 				}
 			}
 			next := *e
-			next.Applied, next.Attempted, next.OwnMode = e.Attempted, nil, p.ownMode
+			next.Applied, next.Attempted, next.OwnMode, next.Pruning = e.Attempted, nil, p.ownMode, false
 			l.mutated(&a.sync, &next)
 			return &next, nil
 		case (apierrors.IsConflict(err) || apierrors.IsNotFound(err) && p.version != "") && try < conflictRetries:
+			anew := p.anew
 			if e, err = l.planOne(ctx, a, e, p); err != nil {
 				return nil, err
 			}
+			if p.anew || !a.takes(p) {
+				return nil, errors.New("somebody wrote it meanwhile: it is looked at again")
+			}
+			p.anew = anew
 		default:
 			return nil, err
 		}
 	}
 }
 
-// each runs do for the changed objects of a stage, bounded, and stores the
-// entries that it returns. Failures are collected with file and line.
-func (l *Loop) each(ctx context.Context, a *attempt, s stage, reason string, do func(context.Context, ownership.ID) (*ownership.Entry, error)) error {
-	ids := a.changed(s)
+// write applies one object with what is carried, gives up what is handed over,
+// and takes over what others applied before Mainstay did.
+func (l *Loop) write(ctx context.Context, a *attempt, e *ownership.Entry, p *planned) (*apply.Answer, error) {
+	body, err := desired(e.Attempted, p.carry)
+	if err != nil {
+		return nil, err
+	}
+	version := p.version
+	if len(p.handOver) > 0 {
+		if version, err = l.Applier.Disown(ctx, a.target(e), p.live, p.handOver); err != nil {
+			return nil, err
+		}
+	}
+	answer, err := l.Applier.Apply(ctx, a.target(e), body, apply.Write{ResourceVersion: version})
+	if err != nil {
+		return nil, err
+	}
+	if e.Applied == nil && answer.Existed {
+		if err := l.Applier.TakeOver(ctx, a.target(e), answer); err != nil {
+			return nil, fmt.Errorf("take its fields over: %w", err)
+		}
+	}
+	return answer, nil
+}
+
+// count takes note of an object that was applied.
+func (t *tally) count(before *ownership.Entry, p *planned) {
+	switch {
+	case p.anew:
+		t.recreated++
+	case p.adopts:
+		t.adopted++
+	case p.version == "":
+		t.created++
+	case before == nil || before.Attempted == nil || before.Applied != nil:
+		t.changed++
+	default:
+		t.created++ // by a try that was cut off
+	}
+}
+
+// each runs do for some of the changed objects, bounded, and stores the entries
+// that it returns. Failures are collected with file and line.
+func (l *Loop) each(ctx context.Context, a *attempt, ids []ownership.ID, reason string, do func(context.Context, ownership.ID) (*ownership.Entry, error)) error {
 	results := make([]*ownership.Entry, len(ids))
 	failures := make([]error, len(ids))
 	var group errgroup.Group
@@ -267,6 +374,9 @@ func objectFailure(e *ownership.Entry, err error) error {
 			return &failure{"NamespaceNotFound", fmt.Errorf("%s: namespace %s does not exist: create it, or put its manifest into the repository", at, d.Name)}
 		}
 		return &failure{kindNotInstalled, fmt.Errorf("%s: %w: its kind is not installed yet", at, err)}
+	}
+	if unchangeable(err) {
+		return unchangeableFailure(e, at, err)
 	}
 	if as := account(err); as != "" {
 		return &failure{"AccessDenied", fmt.Errorf("%s: %w: bind a role to %s that allows it", at, err, as)}
@@ -310,7 +420,7 @@ func (l *Loop) abandon(ctx context.Context, a *attempt) error {
 		case e.Attempted == nil:
 		case old != nil:
 			a.entries[id] = old
-		case e.Applied == nil:
+		default:
 			delete(a.entries, id)
 		}
 	}
@@ -350,114 +460,12 @@ func (l *Loop) established(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// prune deletes what git no longer declares: marked in the inventory first, so
-// that the webhook lets it go; dropped from it when it is gone.
-func (l *Loop) prune(ctx context.Context, a *attempt) error {
-	if len(a.leaving) == 0 {
-		return nil
-	}
-	if !a.prune {
-		return l.release(ctx, a)
-	}
-	for _, id := range a.leaving {
-		entry := *a.entries[id]
-		entry.Pruning, entry.Attempted = true, nil
-		if entry.Applied == nil {
-			entry.Attempted = a.before[id].Attempted
-		}
-		a.entries[id] = &entry
-	}
-	if err := l.persist(ctx, a); err != nil {
-		return err
-	}
-	// Namespaces and CRDs last: they take what is in them along.
-	slices.SortStableFunc(a.leaving, func(x, y ownership.ID) int { return int(stageOf(y)) - int(stageOf(x)) })
-	failures := make([]error, len(a.leaving))
-	gone := make([]bool, len(a.leaving))
-	for _, s := range []stage{stageRest, stageFoundations} {
-		var group errgroup.Group
-		group.SetLimit(l.o.Parallelism)
-		for i, id := range a.leaving {
-			if stageOf(id) != s {
-				continue
-			}
-			group.Go(func() error {
-				gone[i], failures[i] = l.pruneOne(ctx, a, a.entries[id])
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-	}
-	var problems []error
-	for i, id := range a.leaving {
-		if gone[i] {
-			delete(a.entries, id)
-			a.pruned++
-		}
-		if failures[i] != nil {
-			problems = append(problems, objectFailure(a.before[id], failures[i]))
-		}
-	}
-	if len(problems) > 0 {
-		return errors.Join(limited("PruneFailed", problems), l.persist(ctx, a))
-	}
-	return nil
-}
-
-// pruneOne deletes an object and tells whether it is gone; finalizers may keep
-// it for a while. One that was never known to be applied goes only if it has
-// our label: else we never wrote it.
-func (l *Loop) pruneOne(ctx context.Context, a *attempt, e *ownership.Entry) (bool, error) {
-	if e.Applied == nil {
-		live, err := l.Applier.Get(ctx, a.target(e))
-		if err != nil && !apierrors.IsNotFound(err) {
-			return false, err
-		}
-		if fastjson.GetString(live, "metadata", "labels", v1alpha1.SyncLabel) != ownership.LabelValue(a.sync.Key(), e.ID) {
-			return true, nil
-		}
-	}
-	if err := l.Applier.Delete(ctx, a.target(e), types.UID("")); err != nil {
-		return false, err
-	}
-	_, err := l.Applier.Get(ctx, a.target(e))
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	return false, err
-}
-
-// release lets objects go without deleting them: out of the inventory first,
-// so that taking the label off is no change of a held object.
-func (l *Loop) release(ctx context.Context, a *attempt) error {
-	for _, id := range a.leaving {
-		delete(a.entries, id)
-	}
-	if err := l.persist(ctx, a); err != nil {
-		return err
-	}
-	return l.unlabel(ctx, a)
-}
-
-// unlabel takes the ownership label off the objects that leave.
-func (l *Loop) unlabel(ctx context.Context, a *attempt) error {
-	var problems []error
-	for _, id := range a.leaving {
-		if err := l.Applier.Unlabel(ctx, a.target(a.before[id])); err != nil {
-			problems = append(problems, objectFailure(a.before[id], err))
-		}
-	}
-	if len(problems) > 0 {
-		return limited("ReleaseFailed", problems)
-	}
-	return nil
-}
-
 // finish makes the revision the applied one.
 func (l *Loop) finish(ctx context.Context, a *attempt) error {
 	a.sync.Applied, a.sync.AppliedSpec = a.revision, a.spec
+	if a.sync.Adopted != a.revision.Commit {
+		a.sync.Adopted = ""
+	}
 	if a.unchanged(l.Index) {
 		return nil
 	}

@@ -28,14 +28,13 @@ import (
 // and deletion, and for all of them when the webhook's registration or a
 // suspension changes, since their status speaks of it. The writes of their own status are not news.
 func (l *Loop) control(mgr ctrl.Manager) error {
-	news := make(chan event.GenericEvent)
 	registration := manager.RunnableFunc(func(ctx context.Context) error {
 		for {
 			changed, suspended := l.Registration.Changed(), l.Suspended.Changed()
 			for _, s := range l.Index.Syncs() {
 				gs := &v1alpha1.GitSync{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
 				select {
-				case news <- event.GenericEvent{Object: gs}:
+				case l.news <- event.GenericEvent{Object: gs}:
 				case <-ctx.Done():
 					return nil
 				}
@@ -57,7 +56,7 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, unbound()))).
 		Watches(&v1alpha1.ChangePolicy{}, handler.EnqueueRequestsFromMapFunc(l.policiesTouched),
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(l.news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}).
 		Complete(l)
 	if err != nil {

@@ -259,6 +259,7 @@ func TestAdoptionKeepsWhatGitDoesNotDeclare(t *testing.T) {
 		Data: map[string]string{"key": "mine", "extra": "mine"},
 	}, client.FieldOwner("kubectl-create")))
 	s.push("cm.yaml", configMap("settings", "one"))
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Adopt = v1alpha1.AdoptForce })
 	s.synced()
 	kept := func(when string) {
 		t.Helper()
@@ -632,7 +633,8 @@ func TestObjectsAreWrittenInTheNameOfTheAccount(t *testing.T) {
 		s.patch(role, "kubectl-edit", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["create","patch"]}]}`)
 		settings := ownership.Entry{ID: ownership.ID{Kind: "ConfigMap", Namespace: s.sync.Namespace, Name: "absent"}, Version: "v1", Resource: "configmaps"}
 		s.await("the role is in force", func() bool {
-			return s.loop.Applier.Delete(s.t.Context(), apply.TargetOf(known, &settings), "") != nil
+			_, err := s.loop.Applier.Delete(s.t.Context(), apply.TargetOf(known, &settings), "")
+			return err != nil
 		})
 		s.push("other.yaml", "")
 		s.fails("AccessDenied", "other.yaml:1", user, "cannot delete")

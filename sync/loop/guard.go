@@ -48,6 +48,8 @@ type guard struct {
 	// agreed is the content with which a live object was found equal: a later
 	// difference is then real, not the API server's normalisation.
 	agreed map[ownership.ID]*ownership.Content
+	// finished are the Jobs that were seen to have run to their end.
+	finished map[ownership.ID]bool
 	// reverted counts the last 24 hours by hour.
 	reverted map[types.NamespacedName]*audit.Hours
 }
@@ -56,6 +58,9 @@ type guard struct {
 type seen struct {
 	raw  []byte // nil: gone
 	when time.Time
+	// listed tells that it was not in a list, so that it is not known since when
+	// it is gone.
+	listed bool
 }
 
 var _ watch.Handler = (*guard)(nil)
@@ -71,6 +76,7 @@ func newGuard(l *Loop) *guard {
 		state:    map[ownership.ID]difference{},
 		failing:  map[ownership.ID]failing{},
 		agreed:   map[ownership.ID]*ownership.Content{},
+		finished: map[ownership.ID]bool{},
 		reverted: map[types.NamespacedName]*audit.Hours{},
 	}
 }
@@ -112,12 +118,12 @@ func (g *guard) id(resource schema.GroupVersionResource, namespace, name string)
 
 // Seen implements watch.Handler.
 func (g *guard) Seen(resource schema.GroupVersionResource, namespace, name string, raw []byte) {
-	g.enqueue(resource, namespace, name, seen{raw, time.Now()})
+	g.enqueue(resource, namespace, name, seen{raw: raw, when: time.Now()})
 }
 
 // Gone implements watch.Handler.
 func (g *guard) Gone(resource schema.GroupVersionResource, namespace, name string) {
-	g.enqueue(resource, namespace, name, seen{nil, time.Now()})
+	g.enqueue(resource, namespace, name, seen{when: time.Now()})
 }
 
 func (g *guard) enqueue(resource schema.GroupVersionResource, namespace, name string, s seen) {
@@ -125,6 +131,7 @@ func (g *guard) enqueue(resource schema.GroupVersionResource, namespace, name st
 	id, ok := g.id(resource, namespace, name)
 	if ok {
 		g.pending[id] = s
+		g.ended(id, s.raw)
 	}
 	g.mu.Unlock()
 	if ok {
@@ -137,8 +144,8 @@ func (g *guard) enqueue(resource schema.GroupVersionResource, namespace, name st
 func (g *guard) Listed(resource schema.GroupVersionResource, names map[watch.Name]bool) {
 	for _, s := range g.l.Index.Syncs() {
 		for _, e := range g.l.Index.Entries(s.Key()) {
-			if e.GVR() == resource && !names[watch.Name{Namespace: e.Namespace, Name: e.Name}] {
-				g.Gone(resource, e.Namespace, e.Name)
+			if e.GVR() == resource && !e.Released && !names[watch.Name{Namespace: e.Namespace, Name: e.Name}] {
+				g.enqueue(resource, e.Namespace, e.Name, seen{when: time.Now(), listed: true})
 			}
 		}
 	}
@@ -231,6 +238,11 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	live, err := liveParser.ParseBytes(s.raw)
 	if err != nil {
 		return 0, fmt.Errorf("parse %s: %w", id, err)
+	}
+	if finished(live) {
+		if err := g.keepEnd(ctx, record); err != nil {
+			return 0, err
+		}
 	}
 	if live.Exists("metadata", "deletionTimestamp") {
 		return 0, nil // when it is gone, that is an event

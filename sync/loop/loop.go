@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
@@ -149,6 +150,8 @@ type Loop struct {
 	ready  chan struct{}
 
 	aggregated aggregated
+	// news are GitSyncs to look at now.
+	news chan event.GenericEvent
 }
 
 // pass is the memory of a GitSync between two looks at its repository.
@@ -169,12 +172,19 @@ type pass struct {
 	request string
 	// remembered tells that the inventory was asked once.
 	remembered bool
-	// pruning tells that deleted objects are still going away.
+	// pruning tells that objects are still leaving.
 	pruning bool
 	// observed is what was found last in mode Observe, due that it is time to
 	// look again.
 	observed *observation
 	due      bool
+	// answered is what people had accepted and confirmed at the last try.
+	answered string
+	// soon tells that another GitSync waits for this one.
+	soon atomic.Bool
+	// tally counts what was done for the revision counted.
+	counted string
+	tally   tally
 	// stale tells that somebody touched the ChangePolicy that carries the
 	// policies of the repository.
 	stale atomic.Bool
@@ -207,6 +217,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		Deps: d, o: o, metrics: newMetrics(d.Registerer),
 		passes: map[types.NamespacedName]*pass{},
 		ready:  make(chan struct{}),
+		news:   make(chan event.GenericEvent, newsKept),
 	}
 	l.guard = newGuard(l)
 	var err error
@@ -216,6 +227,9 @@ func New(d Deps, o Options) (*Loop, error) {
 	}
 	return l, nil
 }
+
+// newsKept is how many GitSyncs may wait to be looked at out of turn.
+const newsKept = 1024
 
 // NeedLeaderElection tells the manager that one replica runs the loop.
 func (l *Loop) NeedLeaderElection() bool { return true }
@@ -293,7 +307,7 @@ func (l *Loop) follow(ctx context.Context) error {
 			continue // nothing is reverted
 		}
 		for _, e := range l.Index.Entries(s.Key()) {
-			if e.Applied != nil {
+			if e.Applied != nil && !e.Released {
 				kinds[e.GVR()] = e.Kind
 			}
 		}
@@ -326,7 +340,7 @@ func (p *pass) remember(gs *v1alpha1.GitSync, index *ownership.Index) {
 		return
 	}
 	for _, e := range index.Entries(key) {
-		if e.Attempted != nil || e.Pruning {
+		if e.Attempted != nil || unfinished(e) {
 			return // a sync was cut off
 		}
 	}
@@ -362,7 +376,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	defer p.mu.Unlock()
 	a, err := l.attempt(gs, revision, objects)
 	if err != nil {
-		return revision, err
+		return revision, l.moving(ctx, a, err)
 	}
 	if a.observe {
 		if err := l.observe(ctx, p, a); err != nil {
@@ -374,10 +388,18 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return revision, nil
 	}
 	p.observed = nil
+	if err := l.foresee(ctx, a); err != nil {
+		return revision, err
+	}
+	l.sayPlan(ctx, gs, a)
+	defer func() { p.summarize(revision, a.tally) }()
 	for _, stage := range a.stages() {
 		if err := l.bring(ctx, a, stage); err != nil {
 			return revision, err
 		}
+	}
+	if err := l.waits(ctx, a); err != nil {
+		return revision, err
 	}
 	if err := l.maySync(a); err != nil {
 		return revision, err
@@ -391,7 +413,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	p.commit, p.generation = revision.Commit, gs.Generation
 	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
 	l.announce(ctx, gs, a)
-	if a.applied >= manyObjects {
+	if a.tally.written() >= manyObjects {
 		debug.FreeOSMemory()
 	}
 	return revision, nil
@@ -412,12 +434,16 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 	if err := l.maySync(a); err != nil {
 		return err
 	}
-	if err := l.plan(ctx, a, stage); err != nil {
+	if err := l.plan(ctx, a, a.changed(stage)); err != nil {
 		return errors.Join(err, l.abandon(ctx, a))
 	}
+	a.setAside()
+	a.adopts()
 	if len(a.changed(stage)) == 0 {
 		return nil
 	}
+	anew := a.anew(stage)
+	a.markAnew(anew)
 	if err := l.persist(ctx, a); err != nil {
 		return err
 	}
@@ -426,6 +452,11 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 	}
 	if err := l.Registration.Ensure(ctx); err != nil {
 		return &failure{"RegistrationFailed", fmt.Errorf("cover the declared kinds by the webhook: %w", err)}
+	}
+	if len(anew) > 0 {
+		if err := l.makeWay(ctx, a, anew); err != nil {
+			return err
+		}
 	}
 	return l.apply(ctx, a, stage)
 }

@@ -127,7 +127,7 @@ func (l *Loop) observe(ctx context.Context, p *pass, a *attempt) error {
 // prunes it, and forgets what was only looked at.
 func (a *attempt) letStay(seen *observation) {
 	a.leaving = slices.DeleteFunc(a.leaving, func(id ownership.ID) bool {
-		if a.entries[id].Applied == nil {
+		if a.entries[id].Applied == nil && !a.entries[id].Released {
 			delete(a.entries, id)
 			return true
 		}
@@ -178,9 +178,15 @@ func (l *Loop) observeOne(ctx context.Context, a *attempt, e *ownership.Entry, a
 // sameAs tells whether a sync would leave a live object as it is: what git
 // declares is there, or policies permit the difference.
 func (l *Loop) sameAs(ctx context.Context, a *attempt, e *ownership.Entry, raw []byte) (bool, error) {
+	fields, err := l.differing(ctx, a, e, raw)
+	return len(fields) == 0, err
+}
+
+// compared are the declared fields in which a live object is not what git says.
+func (l *Loop) compared(a *attempt, e *ownership.Entry, raw []byte) (*ownership.Record, *fastjson.Value, []policy.Field, error) {
 	live, err := fastjson.ParseBytes(raw)
 	if err != nil {
-		return false, fmt.Errorf("parse live object: %w", err)
+		return nil, nil, nil, fmt.Errorf("parse live object: %w", err)
 	}
 	content := e.Applied
 	if e.Attempted != nil {
@@ -190,11 +196,11 @@ func (l *Loop) sameAs(ctx context.Context, a *attempt, e *ownership.Entry, raw [
 		ID: e.ID, Version: e.Version, Resource: e.Resource, Applied: content,
 	}}
 	if record.AppliedSet, err = fieldset.ParseSet(content.Fields); err != nil {
-		return false, err
+		return nil, nil, nil, err
 	}
 	baseline, err := drift.Baseline(new(fastjson.Parser), record)
 	if err != nil {
-		return false, err
+		return nil, nil, nil, err
 	}
 	// The label comes with the first apply and says nothing about what git and
 	// the cluster have.
@@ -202,13 +208,9 @@ func (l *Loop) sameAs(ctx context.Context, a *attempt, e *ownership.Entry, raw [
 	withoutLabel(live)
 	fields, err := drift.Compare(baseline, live, record)
 	if err != nil {
-		return false, err
+		return nil, nil, nil, err
 	}
-	fields = slices.DeleteFunc(fields, func(f policy.Field) bool { return !f.Declared })
-	if len(fields) == 0 {
-		return true, nil
-	}
-	return len(l.guard.standing(ctx, record, live, fields).refused) == 0, nil
+	return record, live, slices.DeleteFunc(fields, func(f policy.Field) bool { return !f.Declared }), nil
 }
 
 // withoutLabel takes the ownership label off a parsed object.

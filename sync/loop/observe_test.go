@@ -160,6 +160,7 @@ func TestObserveWritesNothing(t *testing.T) {
 	})
 	t.Run("Enforce is a normal first sync", func(t *testing.T) {
 		s.push("far.yaml", "")
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Adopt = v1alpha1.AdoptForce })
 		s.mode(v1alpha1.ModeEnforce)
 		s.synced()
 		if got := s.configMap("settings"); got.Data["key"] != "one" || got.Labels[v1alpha1.SyncLabel] == "" {

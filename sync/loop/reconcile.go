@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
-	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
@@ -86,7 +85,8 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		interval = min(interval, observeInterval)
 		p.due = p.observed == nil || p.observed.due(time.Now())
 	}
-	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation]
+	woken := p.soon.Swap(false)
+	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation] || p.answered != answers(gs) || woken
 	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !requested {
 		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)
 	}
@@ -99,17 +99,14 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if err := l.resume(ctx, gs); err != nil {
 		return reconcile.Result{}, err
 	}
-	timeout := defaultTimeout
-	if gs.Spec.Timeout != nil {
-		timeout = gs.Spec.Timeout.Duration
-	}
-	syncCtx, cancel := context.WithTimeout(ctx, timeout)
+	syncCtx, cancel := context.WithTimeout(ctx, timeout(gs))
 	defer cancel()
 	start := time.Now()
+	p.answered = answers(gs)
 	commit := p.commit
 	revision, err := l.sync(syncCtx, gs, p)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = &failure{"Timeout", fmt.Errorf("not done after %s (spec.timeout): %w", timeout, err)}
+		err = &failure{"Timeout", fmt.Errorf("not done after %s (spec.timeout): %w", timeout(gs), err)}
 	}
 	if ctx.Err() != nil {
 		return reconcile.Result{}, ctx.Err()
@@ -157,69 +154,6 @@ func (l *Loop) awaitLive(ctx context.Context) error {
 	case <-l.ready:
 		return nil
 	}
-}
-
-// letGo handles the deletion of a GitSync.
-func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result, error) {
-	key := client.ObjectKeyFromObject(gs)
-	if !controllerutil.ContainsFinalizer(gs, v1alpha1.GitSyncFinalizer) {
-		return reconcile.Result{}, nil
-	}
-	if l.off() {
-		return reconcile.Result{RequeueAfter: time.Second}, nil
-	}
-	if s, ok := l.suspended(key); ok && gs.Spec.DeletionPolicy == "Delete" {
-		return reconcile.Result{RequeueAfter: min(time.Until(s.Until)+time.Millisecond, defaultInterval)}, l.report(ctx, gs, l.pass(key), nil)
-	}
-	p := l.pass(key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := &attempt{
-		prune:   gs.Spec.DeletionPolicy == "Delete" && !observing(gs),
-		observe: observing(gs),
-		before:  l.Index.Entries(key),
-		entries: l.Index.Entries(key),
-		planned: map[ownership.ID]*planned{},
-	}
-	if known, ok := l.Index.Sync(key); ok {
-		a.sync = *known
-		for id := range a.before {
-			a.leaving = append(a.leaving, id)
-		}
-		if err := l.letGoObjects(ctx, a, key); err != nil {
-			l.event(gs, "Warning", "DeletionFailed", "LetGo", err.Error())
-			return reconcile.Result{}, err
-		}
-		if len(a.entries) > 0 && a.prune {
-			return reconcile.Result{RequeueAfter: time.Second}, nil
-		}
-	}
-	if err := l.Inventory.Delete(ctx, key); err != nil {
-		return reconcile.Result{}, err
-	}
-	l.Policies.Unload(policy.GitSyncSource(key))
-	controllerutil.RemoveFinalizer(gs, v1alpha1.GitSyncFinalizer)
-	if err := l.Client.Update(ctx, gs); client.IgnoreNotFound(err) != nil {
-		return reconcile.Result{}, fmt.Errorf("remove finalizer of gitsync %s: %w", key, err)
-	}
-	l.forget(key)
-	return reconcile.Result{}, nil
-}
-
-// letGoObjects deletes the objects of a GitSync, or lets go of them all.
-func (l *Loop) letGoObjects(ctx context.Context, a *attempt, key types.NamespacedName) error {
-	if a.prune {
-		return l.prune(ctx, a)
-	}
-	// The inventory goes first, so that taking the label off is no change of a
-	// held object.
-	if err := l.Inventory.Delete(ctx, key); err != nil {
-		return err
-	}
-	if a.observe {
-		return nil // not even the label is taken off; it binds nobody now
-	}
-	return l.unlabel(ctx, a)
 }
 
 func (l *Loop) forget(key types.NamespacedName) {

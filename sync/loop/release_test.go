@@ -47,6 +47,7 @@ func TestMainstaysAnnotationsAreNotTakenOver(t *testing.T) {
 		Annotations: map[string]string{v1alpha1.ModeAnnotation: "Audit", "note": "stays"},
 	}}))
 	s.push("cm.yaml", configMap("settings", "one"))
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Adopt = v1alpha1.AdoptForce })
 	s.synced()
 	s.await("the annotation is gone", func() bool {
 		_, there := s.configMap("settings").Annotations[v1alpha1.ModeAnnotation]

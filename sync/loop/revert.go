@@ -133,7 +133,7 @@ func (g *guard) normal(ctx context.Context, record *ownership.Record, live *fast
 
 // renormalise stores what the API server makes of an unchanged manifest now.
 func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answer *apply.Answer) error {
-	baseline, err := answer.Baseline(record.Applied.Baseline)
+	baseline, err := answer.Baseline(record.Applied.Baseline, nil)
 	if err != nil {
 		return err
 	}
@@ -172,6 +172,10 @@ func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answe
 
 // missing judges the deletion of a declared object.
 func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (time.Duration, error) {
+	if g.collected(record, s.listed) {
+		g.forget(record.ID)
+		return 0, g.keepEnd(ctx, record)
+	}
 	st := &standing{change: &policy.Change{
 		Origin: policy.OriginDrift, Operation: policy.Delete,
 		Kind: record.GVK(), Resource: record.GVR(), Record: record, Time: time.Now(),

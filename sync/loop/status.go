@@ -4,6 +4,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,9 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			if observing(gs) && p.observed != nil {
 				reason, message = "Observing", p.observed.String()
 			}
+			if did := p.did(s.LastAppliedRevision); did != "" && !observing(gs) {
+				message += ": " + did
+			}
 			if but := l.mutations(client.ObjectKeyFromObject(gs)); but != "" {
 				message += "; " + but
 			}
@@ -91,15 +95,24 @@ func (l *Loop) announce(ctx context.Context, gs *v1alpha1.GitSync, a *attempt) {
 	p.failed, p.said = "", ""
 	p.pruning = false
 	for _, e := range a.entries {
-		p.pruning = p.pruning || e.Pruning
+		p.pruning = p.pruning || unfinished(e)
 	}
 	l.metrics.objects.WithLabelValues(gs.Namespace, gs.Name).Set(float64(len(a.entries)))
-	if gs.Status.LastAppliedRevision == a.revision.Name && a.applied == 0 && a.pruned == 0 {
+	l.sayLetGo(gs, a)
+	for owner := range a.movedFrom {
+		l.wake(owner)
+	}
+	for _, f := range a.fates {
+		if f.what == handedOver {
+			l.wake(f.to)
+		}
+	}
+	if gs.Status.LastAppliedRevision == a.revision.Name && a.tally == (tally{}) {
 		return
 	}
-	ctrl.LoggerFrom(ctx).Info("applied", "revision", a.revision.Name, "objects", len(a.entries), "written", a.applied, "pruned", a.pruned)
-	l.event(gs, corev1.EventTypeNormal, "Applied", "Sync", fmt.Sprintf("%s by %s: %s; %d of %d objects written, %d pruned",
-		a.revision.Name, a.revision.Author, a.revision.Subject, a.applied, len(a.entries), a.pruned))
+	ctrl.LoggerFrom(ctx).Info("applied", "revision", a.revision.Name, "objects", len(a.entries), "done", a.tally.String())
+	l.event(gs, corev1.EventTypeNormal, "Applied", "Sync", fmt.Sprintf("%s by %s: %s; %d objects: %s",
+		a.revision.Name, a.revision.Author, a.revision.Subject, len(a.entries), cmp.Or(a.tally.String(), "nothing to write")))
 }
 
 // observedEvent makes an Event of a commit that was looked at in mode Observe.

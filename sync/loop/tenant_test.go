@@ -339,6 +339,7 @@ func TestAWholeAppLeavesNothingStuck(t *testing.T) {
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.synced()
 	s.push("inner.yaml", "")
+	s.annotate(v1alpha1.ConfirmAnnotation, s.head())
 	inner := types.NamespacedName{Name: s.sync.Namespace + "-inner"}
 	crd := &metav1.PartialObjectMetadata{}
 	crd.APIVersion, crd.Kind = "apiextensions.k8s.io/v1", "CustomResourceDefinition"

@@ -209,6 +209,7 @@ func ignore(t *testing.T, names ...string) {
 	gs := shared.GitSync(t)
 	before := gs.DeepCopy()
 	gs.Spec.Policies.Exceptions = nil
+	gs.Spec.Adopt = v1alpha1.AdoptForce // as theirs takes everything over
 	if len(names) > 0 {
 		gs.Spec.Policies.Exceptions = []v1alpha1.Exception{
 			{Kinds: []string{"Namespace"}, Names: names, Paths: []string{"**"}, Reason: "whatever becomes of it"},

@@ -305,7 +305,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	applier, err := apply.New(apply.Options{Client: raw})
+	applier, err := apply.New(apply.Options{Client: raw, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}
