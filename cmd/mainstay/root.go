@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/adopt"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
@@ -37,7 +38,7 @@ func newRoot() *cobra.Command {
 			}
 		},
 	}
-	cmd.AddCommand(newController(), newConfig(), newVersion(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand())
+	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand())
 	return cmd
 }
 
