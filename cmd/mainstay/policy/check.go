@@ -64,7 +64,7 @@ and what Regal says, where it is installed.
 
 An error keeps the policies from being loaded. A warning is most likely a mistake.
 A note is worth knowing. A comment silences a finding where it is wrong: at its
-line, above it, or above the rule:
+line, above it, or above the rule and its metadata:
 
   # mainstay ignore:wide-without-end
 
