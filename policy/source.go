@@ -63,6 +63,8 @@ type source struct {
 	exceptions, denials *rego.PreparedEvalQuery
 	// entries are the same two as OPA's index knows them.
 	entries struct{ exception, deny *entry }
+	// prompt tells that its rules return soon after their deadline.
+	prompt bool
 	// packages with an exception rule, each for itself: what is asked when one
 	// of them fails.
 	packages []*packageQuery
@@ -168,6 +170,7 @@ func (p *program) prepare(ctx context.Context) error {
 	if err := p.source.prepareQueries(ctx); err != nil {
 		return problems(err)
 	}
+	p.source.prompt = p.source.promptRules()
 	if p.source.denials != nil {
 		p.source.subResources = subResourcesOf(p.modules)
 	}

@@ -310,9 +310,22 @@ func (h *Handler) decide(ctx context.Context, req *request, change *policy.Chang
 	return decision
 }
 
+// usual is the size of a review up to which functions that take time in
+// proportion to it take next to none.
+const usual = 256 << 10
+
 // ask asks the judge, which heeds the request's deadline but for what can't be
 // interrupted: then the request is refused in time without it.
 func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) policy.Decision {
+	if len(req.body) <= usual && h.options.Judge.Prompt(change) {
+		// To hand it over and to wait costs as much as to judge it, and more
+		// where all processors are busy.
+		decision := h.options.Judge.Decide(ctx, change)
+		if ctx.Err() != nil {
+			return outOfTime()
+		}
+		return decision
+	}
 	var decision policy.Decision
 	panicked := false
 	done := make(chan struct{})
@@ -333,13 +346,18 @@ func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) 
 		case <-done:
 		case <-time.After(answerGrace):
 			req.judging = done
-			return policy.Decision{Class: policy.RuleError, Reason: "there was no time to ask all policies, try again"}
+			return outOfTime()
 		}
 	}
 	if panicked {
 		panic(judgePanicked{})
 	}
 	return decision
+}
+
+// outOfTime refuses, whatever a judge says too late.
+func outOfTime() policy.Decision {
+	return policy.Decision{Verdict: policy.Refuse, Class: policy.RuleError, Reason: "there was no time to ask all policies, try again"}
 }
 
 // judgePanicked is a judge's panic that was reported already.

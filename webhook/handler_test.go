@@ -183,9 +183,13 @@ func (a asked) body(t testing.TB) string {
 }
 
 type fakeJudge struct {
+	prompt bool
 	decide func(*policy.Change) policy.Decision
 	asked  int
 }
+
+// Prompt sends every change to a judge of its own, where it may take its time.
+func (j *fakeJudge) Prompt(*policy.Change) bool { return j.prompt }
 
 func (j *fakeJudge) Decide(_ context.Context, change *policy.Change) policy.Decision {
 	j.asked++

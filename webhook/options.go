@@ -21,6 +21,9 @@ import (
 // Judge says whether a change may stand.
 type Judge interface {
 	Decide(ctx context.Context, change *policy.Change) policy.Decision
+	// Prompt tells that Decide returns soon after ctx ends, for a review of a
+	// usual size.
+	Prompt(change *policy.Change) bool
 }
 
 // Recorder records a decision; change and decision are reused after it returns.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -229,8 +230,58 @@ func TestSlowPoliciesAreRefusedInTime(t *testing.T) {
 	}
 }
 
+func TestWhereAChangeIsJudged(t *testing.T) {
+	t.Parallel()
+	padding := func(object map[string]any) {
+		set(strings.Repeat("x", usual), "metadata", "annotations", "padding")(object)
+	}
+	for name, test := range map[string]struct {
+		prompt bool
+		size   func(map[string]any)
+		here   bool
+	}{
+		"prompt policies, where the request waits":               {prompt: true, size: large, here: true},
+		"policies that can outlast their deadline, elsewhere":    {size: large},
+		"any policies, of a review that is large, elsewhere too": {prompt: true, size: padding},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, index(t, v1alpha1.ModeEnforce))
+			f.judge.prompt = test.prompt
+			var here bool
+			f.judge.decide = func(*policy.Change) policy.Decision {
+				here = strings.Contains(string(debug.Stack()), "ServeHTTP")
+				return policy.Decision{Verdict: policy.Refuse}
+			}
+			body := deployment("UPDATE", live(t, test.size), live(t, test.size, image("nginx:1.28"))).body(t)
+			f.serve(EntryHeld, "?timeout=3s", strings.NewReader(body))
+			if f.judge.asked != 1 || here != test.here {
+				t.Errorf("asked %d times, here: %t", f.judge.asked, here)
+			}
+		})
+	}
+}
+
+func TestAPermitThatComesTooLateIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, index(t, v1alpha1.ModeEnforce))
+		f.judge.prompt = true
+		f.judge.decide = func(*policy.Change) policy.Decision {
+			time.Sleep(3 * time.Second)
+			return policy.Decision{Verdict: policy.Permit, Class: policy.RulePolicy}
+		}
+		body := deployment("UPDATE", live(t), live(t, image("nginx:1.28"))).body(t)
+		w := f.serve(EntryHeld, "?timeout=3s", strings.NewReader(body))
+		if !strings.Contains(w.Body.String(), `"allowed":false`) {
+			t.Errorf("%s", w.Body)
+		}
+	})
+}
+
 // deaf permits, but too late, and looks at the change until then.
 type deaf struct{}
+
+func (deaf) Prompt(*policy.Change) bool { return false }
 
 func (deaf) Decide(_ context.Context, change *policy.Change) policy.Decision {
 	for end := time.Now().Add(1200 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {

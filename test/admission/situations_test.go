@@ -568,6 +568,8 @@ func lagging(t *testing.T, s *shell) (string, error) {
 // not know.
 type unasked struct{}
 
+func (*unasked) Prompt(*policy.Change) bool { return false }
+
 func (*unasked) Decide(context.Context, *policy.Change) policy.Decision {
 	panic("asked to judge")
 }

@@ -136,6 +136,8 @@ type judge struct {
 	begun chan struct{}
 }
 
+func (judge) Prompt(*policy.Change) bool { return false }
+
 func (j judge) Decide(ctx context.Context, _ *policy.Change) policy.Decision {
 	close(j.begun)
 	reason := "thought about it"
