@@ -15,7 +15,7 @@ import (
 
 // regoFiles are the built-in policies, their tests and the library.
 //
-//go:embed rego/*.rego
+//go:embed rego/*.rego rego/plain/*.rego
 var regoFiles embed.FS
 
 // libraryFiles are compiled into every source.

@@ -56,6 +56,9 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		l.calls(m)
 		name := packageName(m.Package)
 		switch root, _, _ := strings.Cut(name, "."); {
+		case name == "mainstay.lib" || name == "mainstay.testing":
+			l.add("reserved-package", m.Package.Location, "it is not as Mainstay wrote it: run mainstay policy vendor; helpers of your own need another package",
+				"package %s is reserved", name)
 		case root == "mainstay" || root == "grants":
 			l.add("reserved-package", m.Package.Location, "choose another name", "package %s is reserved", name)
 		case root == "library" && !shippedFile(file):

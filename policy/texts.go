@@ -39,7 +39,9 @@ func (e *Engine) regoOf(s Source) (map[string]string, error) {
 		if strings.HasPrefix(file, internal) || shippedFile(file) {
 			items = append(items, Problem{File: file, Message: "the name of the file is reserved", Hint: "choose another name"})
 		}
-		texts[file] = text
+		if !helper(text) { // compiled into every source
+			texts[file] = text
+		}
 	}
 	if len(items) > 0 {
 		slices.SortFunc(items, compareProblems)

@@ -50,7 +50,8 @@ type Policy struct {
 // Rule is one rule of a policy.
 type Rule struct {
 	// Kind is exception or deny.
-	Kind, Title string
+	Kind  string `json:"kind"`
+	Title string `json:"title"`
 }
 
 // Load reads the library of this binary.

@@ -14,10 +14,13 @@ request(overrides) := object.union(_base, overrides)
 
 # METADATA
 # title: The same change, found by the sync loop
-drift(overrides) := object.union(object.union(object.remove(_base, ["userInfo"]), {
-	"origin": "drift",
-	"actor": {"person": false, "confidence": "none"},
-}), overrides)
+drift(overrides) := object.union(
+	object.union(object.remove(_base, ["userInfo"]), {
+		"origin": "drift",
+		"actor": {"person": false, "confidence": "none"},
+	}),
+	overrides,
+)
 
 # METADATA
 # title: A request to delete a Deployment

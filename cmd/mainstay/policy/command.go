@@ -20,6 +20,7 @@ found, and 2 if that could not be found out.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unclear(err) })
 	// One line for each command.
+	cmd.AddCommand(newNew(), newVendor(), newList())
 	cmd.AddCommand(newCheck())
 	cmd.AddCommand(newTest())
 	cmd.AddCommand(newEval(), newBench())
