@@ -56,7 +56,9 @@ var allowed = map[string][]string{
 	"sync/loop":        {"config/v1alpha1", "policy/...", "sync/..."},
 	"sync/render":      {"config/v1alpha1", "policy/ownership", "sync/render/sops"},
 	"sync/render/sops": {},
-	"sync/source":      {},
+	"sync/source":      {"sync/source/wire"},
+	"sync/source/wire": {},
+	"sync/verify":      {},
 	"sync/watch":       {"config/v1alpha1", "policy/ownership"},
 
 	// Where everything is put together, and tried.

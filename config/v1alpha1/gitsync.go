@@ -199,14 +199,16 @@ type GitSyncSpec struct {
 }
 
 // Source is one path of one ref of one repository.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.verify) || self.verify.mode == 'Off' || has(self.verify.secretRef)",message="verify.secretRef is required: it names the Secret with the keys of those who may sign"
 type Source struct {
-	// URL of the repository: https:// or file://.
+	// URL of the repository: https://, ssh:// or file:///.
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.startsWith('https://') || self.startsWith('file:///')",message="url must start with https:// or file:///"
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('https://') || self.startsWith('ssh://') || self.startsWith('file:///')",message="url must start with https://, ssh:// or file:///; git@host:path.git is written ssh://git@host/path.git"
 	URL string `json:"url"`
 
-	// Ref is exactly one of branch, tag and commit.
+	// Ref is exactly one of branch, tag, semver, commit and name.
 	// +required
 	Ref Ref `json:"ref"`
 
@@ -218,10 +220,22 @@ type Source struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Path string `json:"path,omitempty"`
 
-	// SecretRef names a Secret in the GitSync's namespace with username and
-	// password, or bearerToken, and optionally ca.crt.
+	// SecretRef names a Secret in the GitSync's namespace. For https it has
+	// username and password, or bearerToken, or githubAppID,
+	// githubAppInstallationID, githubAppPrivateKey and perhaps githubAppBaseURL;
+	// and, where they are needed, ca.crt, tls.crt with tls.key, and proxy. For
+	// ssh it has identity, perhaps encrypted with password, and known_hosts.
 	// +optional
 	SecretRef *LocalRef `json:"secretRef,omitempty"`
+
+	// Verify says whose signatures a revision needs before it is applied.
+	// +optional
+	Verify *Verify `json:"verify,omitempty"`
+
+	// AllowRewind applies a branch or tag also when it moves to a commit that
+	// does not descend from the applied one. Otherwise such a commit waits.
+	// +optional
+	AllowRewind bool `json:"allowRewind,omitempty"`
 
 	// WebURL is a template for links to a file and line: {commit}, {file} and
 	// {line} are replaced. Guessed from URL where it is empty.
@@ -230,9 +244,39 @@ type Source struct {
 	WebURL string `json:"webURL,omitempty"`
 }
 
+// VerifyMode says which commits have to be signed.
+//
+// +kubebuilder:validation:Enum=Off;Head;Strict
+type VerifyMode string
+
+// The values of VerifyMode.
+const (
+	// VerifyOff asks for no signature.
+	VerifyOff VerifyMode = "Off"
+	// VerifyHead wants the commit that is applied to be signed, or the tag that
+	// leads to it.
+	VerifyHead VerifyMode = "Head"
+	// VerifyStrict wants every commit since the applied one to be signed, those
+	// of merged branches included. A first sync checks what Head checks.
+	VerifyStrict VerifyMode = "Strict"
+)
+
+// Verify says whose signatures count.
+type Verify struct {
+	// Mode is "Off", Head or Strict. YAML takes the bare word Off for false: write
+	// it in quotes, or leave verify out.
+	// +required
+	Mode VerifyMode `json:"mode"`
+	// SecretRef names a Secret in the GitSync's namespace with OpenPGP public
+	// keys under names that end in .asc or .gpg, SSH keys under
+	// allowed_signers, and keys that count no more under revoked_keys.
+	// +optional
+	SecretRef *LocalRef `json:"secretRef,omitempty"`
+}
+
 // Ref is exactly one of its fields.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.commit)].filter(x, x).size() == 1",message="exactly one of branch, tag and commit must be set"
+// +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.semver), has(self.commit), has(self.name)].filter(x, x).size() == 1",message="exactly one of branch, tag, semver, commit and name must be set"
 type Ref struct {
 	// Branch follows the head of a branch.
 	// +optional
@@ -244,10 +288,23 @@ type Ref struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	Tag string `json:"tag,omitempty"`
+	// SemVer follows the tag with the highest version in a range, for example
+	// "~1.4" or ">=1.2.0 <2.0.0". Tags are versions of three numbers, with or
+	// without a v in front; one with a prerelease counts where the range names
+	// a prerelease, for example ">=1.2.0-0".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	SemVer string `json:"semver,omitempty"`
 	// Commit is one full commit id.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
 	Commit string `json:"commit,omitempty"`
+	// Name is any ref by its full name, for example refs/pull/7/head.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^refs/[^ ~^:?*\[\\]+$`
+	Name string `json:"name,omitempty"`
 }
 
 // LocalRef names an object in the same namespace.
@@ -375,7 +432,8 @@ type GitSyncStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Ready, Reconciling, Stalled, Enforcing, PoliciesReady, Drifted.
+	// Conditions: Ready, Reconciling, Stalled, Enforcing, Verified, PoliciesReady,
+	// Drifted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -389,6 +447,9 @@ type GitSyncStatus struct {
 	// LastHandledRequest is the last value of mainstay.dev/requested-at acted upon.
 	// +optional
 	LastHandledRequest string `json:"lastHandledRequest,omitempty"`
+	// LastPush is when a push webhook last told that the ref has moved.
+	// +optional
+	LastPush *metav1.MicroTime `json:"lastPush,omitempty"`
 	// Objects counts what is declared and what is as git says.
 	// +optional
 	// +kubebuilder:default={declared:0}

@@ -28,7 +28,7 @@ const (
 	AdoptAnnotation = "mainstay.dev/adopt"
 
 	// ConfirmAnnotation on a GitSync confirms what the commit prunes that it
-	// names, or the first digits of which.
+	// names, or the first digits of which, and that the ref has gone back to it.
 	ConfirmAnnotation = "mainstay.dev/confirm"
 
 	// PruneAnnotation on an object, with the value disabled, has it let go
@@ -76,6 +76,7 @@ const (
 	ConditionReconciling   = "Reconciling"
 	ConditionStalled       = "Stalled"
 	ConditionEnforcing     = "Enforcing"
+	ConditionVerified      = "Verified"
 	ConditionPoliciesReady = "PoliciesReady"
 	ConditionDrifted       = "Drifted"
 )

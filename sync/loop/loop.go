@@ -168,8 +168,12 @@ type pass struct {
 	notBefore time.Time
 	// failed is the commit that failed last, and said the message of its Event.
 	failed, said string
-	// request is the value of the requested-at annotation that was handled.
+	// request is the value of the requested-at annotation that was handled, push
+	// the time of the last push webhook.
 	request string
+	push    time.Time
+	// verified tells what the last look at the signatures gave.
+	verified verified
 	// remembered tells that the inventory was asked once.
 	remembered bool
 	// pruning tells that objects are still leaving.
@@ -355,7 +359,11 @@ func (l *Loop) off() bool {
 // sync brings the ref's commit into the cluster. It returns the revision that
 // was looked at, and what kept it from being applied.
 func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownership.Revision, error) {
-	snapshot, err := l.fetch(ctx, gs, p)
+	request, err := l.request(ctx, gs, p)
+	if err != nil {
+		return ownership.Revision{}, err
+	}
+	snapshot, err := l.fetch(ctx, gs, p, request)
 	if err != nil {
 		return ownership.Revision{}, err
 	}
@@ -365,6 +373,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return revision, nil
 	}
 	l.reconciling(ctx, gs, revision)
+	if err := l.accept(ctx, gs, p, request, snapshot); err != nil {
+		return revision, err
+	}
 	p.stale.Store(false)
 	p.policies = l.loadPolicies(ctx, gs, snapshot)
 

@@ -54,7 +54,7 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 	}
 	if l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL) {
 		return reconcile.Result{}, l.stalled(ctx, gs, "SourceNotAllowed", fmt.Sprintf(
-			"outside namespace %s a GitSync may not read repositories from Mainstay's own disk: write https://host/path.git as spec.source.url", l.o.Namespace))
+			"outside namespace %s a GitSync may not read repositories from Mainstay's own disk: write https://host/path.git or ssh://git@host/path.git as spec.source.url", l.o.Namespace))
 	}
 	if controllerutil.AddFinalizer(gs, v1alpha1.GitSyncFinalizer) {
 		finalizers, err := json.Marshal(gs.Finalizers)
@@ -71,10 +71,7 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 
 // look runs a sync unless it has to wait, and reports.
 func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result, error) {
-	interval := defaultInterval
-	if gs.Spec.Interval != nil {
-		interval = gs.Spec.Interval.Duration
-	}
+	interval := intervalOf(gs)
 	p := l.pass(client.ObjectKeyFromObject(gs))
 	p.remember(gs, l.Index)
 	if err := l.loosen(ctx, gs, p); err != nil {
@@ -86,8 +83,8 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		p.due = p.observed == nil || p.observed.due(time.Now())
 	}
 	woken := p.soon.Swap(false)
-	requested := p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation] || p.answered != answers(gs) || woken
-	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !requested {
+	asked := p.requested(gs) || p.pushed(gs) || p.answered != answers(gs) || woken
+	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !asked {
 		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)
 	}
 	if active, reason, until := l.Off.State(time.Now()); active {
@@ -111,13 +108,13 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if ctx.Err() != nil {
 		return reconcile.Result{}, ctx.Err()
 	}
-	next := interval
+	next := untilNext(gs.Spec.Source.URL, interval, time.Now())
 	if err != nil {
 		p.failures++
 		// The generation is remembered, so that an edit of the spec is tried at
 		// once and an unchanged one waits.
 		p.commit, p.generation = "", gs.Generation
-		next = min(time.Second<<min(p.failures-1, 10), max(interval, time.Second), maxBackoff)
+		next = pause(err, min(time.Second<<min(p.failures-1, 10), max(interval, time.Second), maxBackoff))
 		p.notBefore = time.Now().Add(next)
 		l.metrics.syncSeconds.WithLabelValues("failed").Observe(time.Since(start).Seconds())
 	} else {

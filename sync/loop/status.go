@@ -45,6 +45,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		}
 		set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionFalse, "Idle", "")
 		set(s, gs, v1alpha1.ConditionStalled, metav1.ConditionFalse, "Retrying", "")
+		verifiedCondition(gs, s, p)
 		if o.err == nil {
 			s.NextSync = nil
 			reason, message := "Applied", "applied "+s.LastAppliedRevision

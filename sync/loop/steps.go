@@ -10,10 +10,7 @@ import (
 	"path"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -22,48 +19,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/reload"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
-
-// fetch looks at the ref and reads its commit.
-func (l *Loop) fetch(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (source.Snapshot, error) {
-	auth, err := l.auth(ctx, gs)
-	if err != nil {
-		return source.Snapshot{}, err
-	}
-	ref := gs.Spec.Source.Ref
-	request := source.Request{
-		URL: gs.Spec.Source.URL, Branch: ref.Branch, Tag: ref.Tag, Commit: ref.Commit, Auth: auth,
-	}
-	if p.done(gs, p.commit) {
-		request.LastCommit = p.commit
-	}
-	snapshot, err := l.Source.Fetch(ctx, request)
-	if err != nil {
-		return source.Snapshot{}, &failure{source.Reason(err), fmt.Errorf("fetch: %w", err)}
-	}
-	return snapshot, nil
-}
-
-func (l *Loop) auth(ctx context.Context, gs *v1alpha1.GitSync) (source.Auth, error) {
-	ref := gs.Spec.Source.SecretRef
-	if ref == nil {
-		return source.Auth{}, nil
-	}
-	var secret corev1.Secret
-	err := l.Client.Get(ctx, types.NamespacedName{Namespace: gs.Namespace, Name: ref.Name}, &secret)
-	switch {
-	case apierrors.IsNotFound(err):
-		return source.Auth{}, &failure{"SecretNotFound", fmt.Errorf(
-			"secret %s/%s of spec.source.secretRef does not exist: create it with username and password, or bearerToken", gs.Namespace, ref.Name)}
-	case err != nil:
-		return source.Auth{}, &failure{"SecretNotFound", fmt.Errorf("get secret %s/%s: %w", gs.Namespace, ref.Name, err)}
-	}
-	return source.Auth{
-		Username:    string(secret.Data["username"]),
-		Password:    string(secret.Data["password"]),
-		BearerToken: string(secret.Data["bearerToken"]),
-		CA:          secret.Data["ca.crt"],
-	}, nil
-}
 
 // policiesResult is what became of a GitSync's policies.
 type policiesResult struct {
