@@ -87,9 +87,17 @@ func (l *Loop) declaredBy(ctx context.Context, gs *v1alpha1.GitSync) (func(owner
 	if l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL) {
 		return nil, fmt.Errorf("it may not read repositories from Mainstay's own disk")
 	}
-	snapshot, err := l.fetch(ctx, gs, &pass{})
+	unseen := &pass{}
+	request, err := l.request(ctx, gs, unseen)
 	if err != nil {
 		return nil, err
+	}
+	snapshot, err := l.fetch(ctx, gs, unseen, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.accept(ctx, gs, unseen, request, snapshot); err != nil {
+		return nil, err // what may not be applied hands nothing over
 	}
 	key := client.ObjectKeyFromObject(gs)
 	if known, ok := l.Index.Sync(key); ok && known.Applied.Commit == snapshot.Revision.Commit && known.AppliedSpec == gs.Generation {
