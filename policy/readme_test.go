@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/mainstay-gitops/mainstay/policy/library"
 )
 
 // TestReadme loads the worked example, and holds the page to what exists.
@@ -40,11 +42,20 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the page does not tell of the built-in policy %s", name)
 		}
 	}
-	library, err := libraryModules()
+	ships, err := library.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, m := range library {
+	for _, p := range ships.Policies() {
+		if row := "| [`" + p.Name + "`](library/" + p.Name + "/README.md) | " + p.Title + " |"; !strings.Contains(string(page), row) {
+			t.Errorf("the page does not contain %s", row)
+		}
+	}
+	helpers, err := libraryModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, m := range helpers {
 		for _, r := range m.Rules {
 			if name := r.Head.Name.String(); !strings.HasPrefix(name, "_") && !strings.Contains(string(page), "`"+name) {
 				t.Errorf("the page does not tell of %s in %s", name, file)
