@@ -20,6 +20,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
 	"github.com/mainstay-gitops/mainstay/config"
 )
@@ -38,7 +39,7 @@ func newRoot() *cobra.Command {
 			}
 		},
 	}
-	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand())
+	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand(), render.NewCommand())
 	return cmd
 }
 
