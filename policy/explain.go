@@ -183,6 +183,7 @@ type frame struct {
 // step is what became of one expression as the compiler made it.
 type step struct {
 	row, col     int
+	index        int
 	evals, fails int
 	locals       map[string]ast.Value
 }
@@ -223,25 +224,27 @@ func (t *tracer) TraceEvent(e topdown.Event) {
 		}
 		switch e.Op {
 		case topdown.EvalOp:
-			s := f.step(e.Location)
+			s := f.step(e.Location, node.Index)
 			s.evals++
 			s.note(&e)
 			f.current = e.Location.Row
 		case topdown.FailOp:
-			s := f.step(e.Location)
+			s := f.step(e.Location, node.Index)
 			s.fails++
 			s.note(&e)
 		}
 	}
 }
 
-func (f *frame) step(at *ast.Location) *step {
+// step finds an expression by where it stood and by its place in the compiled
+// body: the compiler makes several of one.
+func (f *frame) step(at *ast.Location, index int) *step {
 	for _, s := range f.steps {
-		if s.row == at.Row && s.col == at.Col {
+		if s.row == at.Row && s.col == at.Col && s.index == index {
 			return s
 		}
 	}
-	s := &step{row: at.Row, col: at.Col}
+	s := &step{row: at.Row, col: at.Col, index: index}
 	f.steps = append(f.steps, s)
 	return s
 }

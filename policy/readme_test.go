@@ -19,7 +19,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	modules := map[string]string{}
-	for _, m := range regexp.MustCompile("(?s)`(policies/[^`]+)`:\n```rego\n(.*?)```").FindAllSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile("(?s)`(policies/night/[^`]+)`:\n```rego\n(.*?)```").FindAllSubmatch(page, -1) {
 		modules[string(m[1])] = string(m[2])
 	}
 	if len(modules) != 2 {

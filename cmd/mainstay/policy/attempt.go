@@ -45,7 +45,9 @@ type attempt struct {
 	namespace   string
 	name        string
 	old, new    []byte
-	options     []byte
+	// parent is the object itself where old and new are its Scale.
+	parent  []byte
+	options []byte
 	// namespaceLabels are those of the object's namespace, where they are known.
 	namespaceLabels, namespaceAnnotations map[string]string
 	origin                                policy.Origin
@@ -63,12 +65,18 @@ func (a *attempt) input(e *eval, engine *policy.Engine) ([]byte, []string, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the new object: %w", err)
 	}
+	about := old
+	if a.parent != nil {
+		if about, err = parsed(a.parent); err != nil {
+			return nil, nil, fmt.Errorf("read the object: %w", err)
+		}
+	}
 	structure, err := structureOf(a.kind, old, to)
 	if err != nil {
 		return nil, nil, err
 	}
 	declared := structure
-	if own := fieldset.AppliedBy(old, v1alpha1.FieldManager); own != nil {
+	if own := fieldset.AppliedBy(about, v1alpha1.FieldManager); own != nil {
 		if declared, err = fieldset.SetOf(own); err != nil {
 			return nil, nil, fmt.Errorf("read managedFields: %w", err)
 		}
@@ -76,7 +84,7 @@ func (a *attempt) input(e *eval, engine *policy.Engine) ([]byte, []string, error
 	} else if old != nil {
 		assumed = append(assumed, assumedDeclared)
 	}
-	sync, _, _ := strings.Cut(string(old.GetStringBytes("metadata", "labels", v1alpha1.SyncLabel)), ".")
+	sync, _, _ := strings.Cut(string(about.GetStringBytes("metadata", "labels", v1alpha1.SyncLabel)), ".")
 	if sync == "" {
 		sync = "sandbox"
 	}

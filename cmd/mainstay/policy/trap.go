@@ -149,6 +149,11 @@ func (t *trap) attempt(r *http.Request, l location, ok bool) (*attempt, string, 
 	if a.old, err = t.get(r.Context(), r.URL.Path); err != nil {
 		return nil, "", err
 	}
+	if l.subResource == "scale" {
+		if a.parent, err = t.get(r.Context(), strings.TrimSuffix(r.URL.Path, "/scale")); err != nil {
+			return nil, "", err
+		}
+	}
 	a.namespaceLabels, a.namespaceAnnotations = t.namespace(r.Context(), l.namespace)
 	if r.Method == http.MethodDelete {
 		a.operation = policy.Delete

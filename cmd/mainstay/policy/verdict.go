@@ -45,12 +45,14 @@ type pathLine struct {
 
 // ruleLine is one rule of the policies on disk.
 type ruleLine struct {
-	Name    string     `json:"name"`
-	Title   string     `json:"title,omitempty"`
-	File    string     `json:"file"`
-	Row     int        `json:"row"`
-	Matched bool       `json:"matched"`
-	Lines   []exprLine `json:"lines"`
+	Name    string `json:"name"`
+	Title   string `json:"title,omitempty"`
+	File    string `json:"file"`
+	Row     int    `json:"row"`
+	Matched bool   `json:"matched"`
+	// Covers are the changed paths that a matching exception covers.
+	Covers []string   `json:"covers,omitempty"`
+	Lines  []exprLine `json:"lines"`
 }
 
 // exprLine is one expression of a rule.
@@ -102,6 +104,11 @@ func judge(ctx context.Context, engine *policy.Engine, program *policy.Program, 
 	}
 	for _, x := range explained {
 		r := ruleLine{Name: x.Name, Title: x.Title, File: x.File, Row: x.Row, Matched: x.Matched, Lines: []exprLine{}}
+		for _, a := range answers {
+			if a.File == x.File && a.Line == x.Row {
+				r.Covers = append(r.Covers, a.Covers...)
+			}
+		}
 		for _, l := range x.Lines {
 			r.Lines = append(r.Lines, lineOf(l))
 		}
@@ -151,7 +158,7 @@ func (e *eval) print(w io.Writer, r *evaluated) {
 				hidden++
 				continue
 			}
-			printRule(w, p, rule)
+			printRule(w, p, rule, len(c.Paths) > 0)
 		}
 		if hidden > 0 {
 			fmt.Fprintf(w, "\n%s of other objects or operations: --all shows them\n", count(hidden, "rule"))
@@ -219,9 +226,12 @@ func elsewhere(r ruleLine) bool {
 	return false
 }
 
-func printRule(w io.Writer, p paint, r ruleLine) {
+func printRule(w io.Writer, p paint, r ruleLine, hasPaths bool) {
 	matched := "did not match"
-	if r.Matched {
+	switch {
+	case r.Matched && hasPaths && len(r.Covers) == 0 && strings.HasSuffix(r.Name, ".exception"):
+		matched = p.yellow("matched, and covers none of the paths")
+	case r.Matched:
 		matched = p.green("matched")
 	}
 	fmt.Fprintf(w, "\n%s %s   %s:%d %s\n", r.Name, matched, r.File, r.Row, p.faint(r.Title))
