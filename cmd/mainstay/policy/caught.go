@@ -52,6 +52,8 @@ func (e *eval) caught(ctx context.Context, engine *policy.Engine, program *polic
 	if err := t.run(ctx, namespace, command); err != nil {
 		return nil, nil, err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var inputs [][]byte
 	assumed := t.assumed
 	for _, a := range t.attempts {
