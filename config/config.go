@@ -106,6 +106,9 @@ type Sync struct {
 	CacheDir string `json:"cacheDir"`
 	// Parallelism is the number of objects written at the same time, 1 to 256.
 	Parallelism int `json:"parallelism"`
+	// MaxFetchBytes bounds what one fetch from a git server may transfer; 8 GiB
+	// where it is 0. More is an error.
+	MaxFetchBytes int64 `json:"maxFetchBytes,omitempty"`
 	// TenantFileSources lets GitSyncs outside Mainstay's namespace follow file://
 	// repositories. Off by default: they could read what Mainstay's own process
 	// can, the clones of other teams' repositories among it.

@@ -60,6 +60,9 @@ func (c *Config) Validate() error {
 	if n := c.Sync.Parallelism; n < 1 || n > 256 {
 		wrong("sync.parallelism", "must be between 1 and 256, is %d", n)
 	}
+	if n := c.Sync.MaxFetchBytes; n < 0 {
+		wrong("sync.maxFetchBytes", "must be 0 or a number of bytes, is %d", n)
+	}
 	timeout := time.Duration(c.Webhook.TimeoutSeconds) * time.Second
 	if d := c.Policies.Deadline.Duration; d <= 0 || d >= timeout {
 		wrong("policies.deadline", "must be more than 0s and less than webhook.timeoutSeconds (%s), is %s", timeout, d)

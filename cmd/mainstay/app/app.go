@@ -297,7 +297,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	server := newServer(cfg.Webhook.BindAddress, handler, tlsConfig, log.WithName("webhook"))
 
 	// The sync loop.
-	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir})
+	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir, MaxPack: cfg.Sync.MaxFetchBytes})
 	if err != nil {
 		return nil, err
 	}
