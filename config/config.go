@@ -109,10 +109,23 @@ type Sync struct {
 	// MaxFetchBytes bounds what one fetch from a git server may transfer; 8 GiB
 	// where it is 0. More is an error.
 	MaxFetchBytes int64 `json:"maxFetchBytes,omitempty"`
+	// PushWebhook hears from git servers that something was pushed; absent: each
+	// GitSync looks when its interval is over.
+	PushWebhook *PushWebhook `json:"pushWebhook,omitempty"`
 	// TenantFileSources lets GitSyncs outside Mainstay's namespace follow file://
 	// repositories. Off by default: they could read what Mainstay's own process
 	// can, the clones of other teams' repositories among it.
 	TenantFileSources bool `json:"tenantFileSources,omitempty"`
+}
+
+// PushWebhook is where the push webhooks of git servers are heard, at the path
+// /push. It speaks plain HTTP: put an Ingress with TLS in front.
+type PushWebhook struct {
+	// BindAddress is where it listens, host:port or :port.
+	BindAddress string `json:"bindAddress"`
+	// SecretName is that of a Secret in Mainstay's namespace. Its key token is
+	// what the git servers sign with, at least 16 characters.
+	SecretName string `json:"secretName"`
 }
 
 // Policies configures judging.

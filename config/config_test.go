@@ -136,6 +136,8 @@ func TestParseRefuses(t *testing.T) {
 		"an address without a port":           {header + "health: {bindAddress: localhost}", "health.bindAddress: must be host:port"},
 		"an address with a word for a port":   {header + `webhook: {bindAddress: ":https"}`, "webhook.bindAddress: must end in a port"},
 		"no parallelism":                      {header + "sync: {parallelism: 0}", "sync.parallelism: must be between 1 and 256"},
+		"a push webhook without a Secret":     {header + "sync: {pushWebhook: {bindAddress: ':9292'}}", "sync.pushWebhook.secretName: must name the Secret"},
+		"a push webhook without an address":   {header + "sync: {pushWebhook: {secretName: push}}", "sync.pushWebhook.bindAddress: must be host:port"},
 		"a negative bound on fetches":         {header + "sync: {maxFetchBytes: -1}", "sync.maxFetchBytes: must be 0 or a number of bytes, is -1"},
 		"grants without a duration":           {header + "breakGlass: {maxDuration: 0s}", "breakGlass.maxDuration: must be more than 0s and at most 24h0m0s, is 0s"},
 		"grants for days":                     {header + "breakGlass: {maxDuration: 25h}", "breakGlass.maxDuration: must be more than 0s and at most 24h0m0s"},

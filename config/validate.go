@@ -60,6 +60,12 @@ func (c *Config) Validate() error {
 	if n := c.Sync.Parallelism; n < 1 || n > 256 {
 		wrong("sync.parallelism", "must be between 1 and 256, is %d", n)
 	}
+	if push := c.Sync.PushWebhook; push != nil {
+		check("sync.pushWebhook.bindAddress", bindAddress(push.BindAddress))
+		if len(validation.IsDNS1123Subdomain(push.SecretName)) > 0 {
+			wrong("sync.pushWebhook.secretName", "must name the Secret with what the git servers sign with, is %q", push.SecretName)
+		}
+	}
 	if n := c.Sync.MaxFetchBytes; n < 0 {
 		wrong("sync.maxFetchBytes", "must be 0 or a number of bytes, is %d", n)
 	}

@@ -17,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
@@ -206,5 +208,33 @@ func TestUntilNext(t *testing.T) {
 	}
 	if again := first.Add(untilNext("https://a", time.Minute, first)); again.Sub(first) != time.Minute {
 		t.Errorf("the look after that is %s later", again.Sub(first))
+	}
+}
+
+func TestAPushIsLookedAtAtOnce(t *testing.T) {
+	s := newTheatre(t)
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.synced()
+	s.push("cm.yaml", "kind: [")
+	s.look()
+	s.push("cm.yaml", configMap("settings", "two"))
+	if c := condition(s.look(), "Ready"); c.Status != metav1.ConditionFalse {
+		t.Fatalf("Ready = %+v, want it to wait", c)
+	}
+	before := new(v1alpha1.GitSync)
+	must(t, s.client.Get(t.Context(), s.sync, before))
+	pushed := before.DeepCopy()
+	now := metav1.NowMicro()
+	pushed.Status.LastPush = &now
+	must(t, s.client.Status().Patch(t.Context(), pushed, client.MergeFrom(before)))
+	if !pushHeard().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: pushed}) {
+		t.Error("a push is no reason to look")
+	}
+	if pushHeard().Update(event.UpdateEvent{ObjectOld: pushed, ObjectNew: pushed}) {
+		t.Error("the same push is one twice")
+	}
+	s.synced()
+	if got := s.configMap("settings").Data["key"]; got != "two" {
+		t.Errorf("key = %q, want what was pushed", got)
 	}
 }

@@ -53,7 +53,7 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, unbound()))).
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, unbound(), pushHeard()))).
 		Watches(&v1alpha1.ChangePolicy{}, handler.EnqueueRequestsFromMapFunc(l.policiesTouched),
 			builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		WatchesRawSource(source.Channel(l.news, &handler.EnqueueRequestForObject{})).
@@ -72,6 +72,19 @@ func unbound() predicate.Predicate {
 		return controllerutil.ContainsFinalizer(e.ObjectOld, v1alpha1.GitSyncFinalizer) &&
 			!controllerutil.ContainsFinalizer(e.ObjectNew, v1alpha1.GitSyncFinalizer)
 	}}
+}
+
+// pushHeard lets through that a push webhook was heard, by whichever replica.
+func pushHeard() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false }, DeleteFunc: func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, was := e.ObjectOld.(*v1alpha1.GitSync)
+			now, is := e.ObjectNew.(*v1alpha1.GitSync)
+			return was && is && now.Status.LastPush != nil && !now.Status.LastPush.Equal(before.Status.LastPush)
+		},
+	}
 }
 
 // policiesTouched has a GitSync's policies written anew when somebody changed

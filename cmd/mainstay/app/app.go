@@ -341,7 +341,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 			return nil, fmt.Errorf("add %T: %w", part, err)
 		}
 	}
-	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader)); err != nil {
+	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader), hearPushes(mgr, cfg, direct, kube, report)); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(leader.Add(lead), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
