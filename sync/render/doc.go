@@ -3,13 +3,13 @@
 
 // Package render turns a file tree into the objects that it declares.
 //
-// Rendering is plain: what the YAML and JSON files say, in the order of files
-// and lines, and nothing else is read, run or reached. The same tree gives the
-// same objects, and one that is wrong in any place gives no objects at all but
+// A tree is rendered as plain manifests, as a kustomization or as a chart.
+// Nothing outside of the tree is read, run or reached. The same tree gives the
+// same objects: a chart of which two renderings differ is refused. One that is wrong in any place gives no objects at all but
 // an error that names every such place: a document that is not understood is
 // never skipped in silence, because what is not declared is pruned.
 //
-// Read are *.yaml, *.yml and *.json. Skipped are hidden files and folders,
+// Of plain manifests, read are *.yaml, *.yml and *.json. Skipped are hidden files and folders,
 // folders called testdata, Options.SkipPaths, what a .mainstayignore in the
 // file's folder or above lists (in the syntax of .gitignore), and objects with
 // the annotation config.kubernetes.io/local-config: "true".
