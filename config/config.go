@@ -24,6 +24,8 @@ type Config struct {
 	Kind string `json:"kind"`
 	// ClusterName is shown in alerts and to policies.
 	ClusterName string `json:"clusterName"`
+	// ClusterLabels are shown to policies, as input.cluster.labels.
+	ClusterLabels map[string]string `json:"clusterLabels,omitempty"`
 	// Namespace is Mainstay's own namespace.
 	Namespace string `json:"namespace"`
 

@@ -43,7 +43,11 @@ func TestBuiltinPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	count, err := runTests(t.Context(), newSandbox(), modules, library)
+	box, err := newSandbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, err := runTests(t.Context(), box, modules, library)
 	if le := (*LoadError)(nil); errors.As(err, &le) {
 		for _, p := range le.Items {
 			t.Error(p)

@@ -25,6 +25,9 @@ const (
 	OriginRequest Origin = "request"
 	// OriginDrift was found by the sync loop: it has happened.
 	OriginDrift Origin = "drift"
+	// OriginSync is what a commit would change: git says so, and only deny rules
+	// are asked whether now is the time.
+	OriginSync Origin = "sync"
 )
 
 // Operation is the admission operation; drift uses the same words.
@@ -37,6 +40,8 @@ const (
 	Delete Operation = "DELETE"
 	// Connect is a use of a pod's exec, attach or portforward.
 	Connect Operation = "CONNECT"
+	// Sync is what a grant calls every operation of a commit.
+	Sync Operation = "SYNC"
 )
 
 // User is who sends a request, as authentication found it.
@@ -125,7 +130,14 @@ type Change struct {
 	NamespaceLabels, NamespaceAnnotations map[string]string
 	// Time of the judgement: the only clock that policies see.
 	Time time.Time
+	// Replaced are the keys of the sources that the commit of an OriginSync
+	// itself changes or removes: what it takes back has no say about it.
+	Replaced []string
 }
+
+// OfGit tells that a change is what a commit says: nothing but deny rules can
+// speak against it.
+func (c *Change) OfGit() bool { return c.Origin == OriginSync }
 
 // Use tells that a change is no change but the use of a pod of the declared
 // workload, such as exec: git says nothing about it, and only deny rules do.

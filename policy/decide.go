@@ -38,7 +38,7 @@ func refusal(reason string) Decision {
 }
 
 func (e *Engine) decide(ctx context.Context, c *Change) Decision {
-	if len(c.Fields) == 0 && c.Operation != Delete && !c.Use() {
+	if len(c.Fields) == 0 && c.Operation != Delete && !c.Use() && !c.OfGit() {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "git says the same"}
 	}
 	if err := ctx.Err(); err != nil {
@@ -61,7 +61,7 @@ func (j *judgement) judge(ctx context.Context) Decision {
 		d.Uncovered = j.change.Fields
 		return d
 	}
-	if j.change.Use() {
+	if j.change.Use() || j.change.OfGit() {
 		return Decision{Verdict: Permit, Class: RuleGit, Reason: "no deny rule speaks against it"}
 	}
 	d := j.except(ctx)
@@ -123,7 +123,7 @@ func (s *source) speaksOf(c *Change) bool {
 	if s.exceptions == nil && s.denials == nil {
 		return false
 	}
-	if s.Sync != nil && *s.Sync != c.Record.Sync.Key() {
+	if s.Sync != nil && *s.Sync != c.Record.Sync.Key() || slices.Contains(c.Replaced, s.Key) {
 		return false
 	}
 	return s.Namespace == "" || s.Namespace == c.ID().Namespace
@@ -142,19 +142,20 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		var terms []*ast.Term
 		err := j.engine.unlisted(s.source)
 		if err == nil && s.denials {
-			terms, err = j.ask(ctx, s.source.denials, j.input, j.engine.options.Deadline)
+			terms, err = j.guarded(ctx, s.source.breaker(&s.source.denyBreaker), s.source.denials, j.input, j.engine.options.Deadline, s.source.culprits(kindDeny))
 		}
 		var answers []*answer
 		if err == nil {
 			answers, err = s.answers(terms, kindDeny, j.now)
 		}
-		switch {
-		case err == nil:
-		case j.change.Origin == OriginDrift:
-			j.errors = append(j.errors, fmt.Sprintf("a deny rule could not be judged: %s: %v", s.Key, err))
+		if err != nil {
+			j.failed(s.source, kindDeny, err)
+			failure := fmt.Sprintf("a deny rule could not be judged: %s: %s", s.Key, unbounded(err))
+			if j.change.Origin != OriginDrift {
+				return refusal(failure), true
+			}
+			j.errors = append(j.errors, failure)
 			continue
-		default:
-			return refusal(fmt.Sprintf("a deny rule could not be judged: %s: %v", s.Key, err)), true
 		}
 		found = append(found, answers...)
 	}
@@ -249,6 +250,9 @@ func (j *judgement) cover(found []*answer) Decision {
 		}
 	}
 	d.Class, d.Rule, d.Reason = class(used), names(used), reasons(used)
+	if text := endWarning(j.change, d.Permits); text != "" {
+		d.Warnings = append(d.Warnings, text)
+	}
 	for _, a := range used {
 		d.add(a)
 		if a.grant != nil {
@@ -280,32 +284,35 @@ func (d *Decision) add(a *answer) {
 func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 	// The built-in exceptions only permit by what is there, never by what is not.
 	if err := j.engine.unlisted(s.source); err != nil && !s.builtin() {
+		j.failed(s.source, kindException, err)
 		j.errors = append(j.errors, fmt.Sprintf("%s: %v", s.Key, err))
 		return nil
 	}
 	if !s.exceptions {
 		return nil
 	}
-	terms, err := j.ask(ctx, s.source.exceptions, j.input, j.engine.options.Deadline)
+	terms, err := j.guarded(ctx, s.source.breaker(&s.source.exceptionBreaker), s.source.exceptions, j.input, j.engine.options.Deadline, s.source.culprits(kindException))
 	if err == nil {
 		return j.valid(s.source, terms)
 	}
 	if len(s.packages) == 1 {
-		j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", s.packages[0].name, err))
+		j.failed(s.source, kindException, err)
+		j.errors = append(j.errors, fmt.Sprintf("%s.exception: %s", s.packages[0].name, unbounded(err)))
 		return nil
 	}
 	var out []*answer
-	whole := j.whole()
+	whole := j.engine.input(j.change, j.paths, j.reads)
 	end := time.Now().Add(j.engine.options.Deadline)
 	for _, p := range s.packages {
 		limit := min(j.engine.options.Deadline/4, time.Until(end))
 		query, err := p.prepare()
 		var terms []*ast.Term
 		if err == nil {
-			terms, err = j.ask(ctx, &query, whole, limit)
+			terms, err = j.guarded(ctx, s.source.breaker(&p.breaker), &query, whole, limit, func() string { return p.name + "." + kindException })
 		}
 		if err != nil {
-			j.errors = append(j.errors, fmt.Sprintf("%s.exception: %v", p.name, err))
+			j.failed(s.source, kindException, err)
+			j.errors = append(j.errors, fmt.Sprintf("%s.exception: %s", p.name, unbounded(err)))
 			continue
 		}
 		for i, t := range terms {
@@ -323,6 +330,7 @@ func (j *judgement) valid(s *source, terms []*ast.Term) []*answer {
 	for _, t := range terms {
 		a, err := s.answer(t, kindException, j.now)
 		if err != nil {
+			j.failed(s, kindException, err)
 			j.errors = append(j.errors, err.Error())
 			continue
 		}
@@ -337,7 +345,7 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, inpu
 	if limit <= 0 {
 		return nil, fmt.Errorf("there was no time left to ask")
 	}
-	cancel := topdown.NewCancel()
+	cancel := &meter{}
 	timer := time.AfterFunc(limit, cancel.Cancel)
 	defer timer.Stop()
 	defer context.AfterFunc(ctx, cancel.Cancel)()
@@ -352,11 +360,11 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, inpu
 	}
 	results, err := query.Eval(ctx, append(options, j.engine.evalOptions...)...)
 	switch {
-	case topdown.IsCancel(err):
+	case err != nil && cancel.Cancelled():
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, ctxErr
 		}
-		return nil, fmt.Errorf("took longer than %s", limit)
+		return nil, &tooSlow{limit}
 	case err != nil:
 		return nil, err
 	case len(builtinErrors) > 0:
@@ -373,6 +381,22 @@ func (j *judgement) ask(ctx context.Context, query *rego.PreparedEvalQuery, inpu
 		return nil, fmt.Errorf("the answer is no set")
 	}
 	return set.Slice(), nil
+}
+
+// guarded is ask, unless what it asks is in quarantine. Without a breaker
+// nothing ever is: what is built in does not come from people.
+func (j *judgement) guarded(ctx context.Context, b *breaker, query *rego.PreparedEvalQuery, input ast.Value, limit time.Duration, rules func() string) ([]*ast.Term, error) {
+	if b == nil {
+		return j.ask(ctx, query, input, limit)
+	}
+	if err := b.shut(time.Now()); err != nil {
+		return nil, err
+	}
+	ended := b.watch(limit, rules)
+	terms, err := j.ask(ctx, query, input, limit)
+	ended()
+	b.note(time.Now(), over(err), rules)
+	return terms, err
 }
 
 // class is that of the rule that decided: a grant counts more than a policy,

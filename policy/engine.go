@@ -16,7 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -47,6 +49,10 @@ type Options struct {
 	// DisabledBuiltins are the packages of built-in policies to leave out, for
 	// example hpa. An unknown name is an error.
 	DisabledBuiltins []string
+	// ClusterLabels are input.cluster.labels.
+	ClusterLabels map[string]string
+	// Registerer of the engine's metrics; nil registers nothing.
+	Registerer prometheus.Registerer
 }
 
 // Engine judges changes by the policies that are loaded. It is safe for
@@ -68,6 +74,9 @@ type Engine struct {
 	needs       []schema.GroupKind
 	needsChange chan struct{}
 	changed     chan struct{}
+	metrics     *engineMetrics
+	// clusterTerm is input.cluster.
+	clusterTerm *ast.Term
 	// known are the kinds of data.cluster that have been listed.
 	known atomic.Pointer[map[schema.GroupKind]bool]
 }
@@ -152,6 +161,9 @@ type RuleInfo struct {
 	Title string
 	// Kind is exception or deny.
 	Kind string
+	// Until is the end that is written in the rule; nil where there is none, or
+	// where it is computed.
+	Until *time.Time
 }
 
 // LoadError says what is wrong with a source. It has at least one item.
@@ -211,6 +223,14 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		o.MaskSecret = func([]byte) string { return "(hidden)" }
 	}
 	e := &Engine{options: o, cluster: newCluster(o.MaskSecret), words: newVocabulary(), needsChange: make(chan struct{}), changed: make(chan struct{})}
+	labels := ast.NewObjectWithCapacity(len(o.ClusterLabels))
+	for key, value := range o.ClusterLabels {
+		labels.Insert(ast.StringTerm(key), ast.StringTerm(value))
+	}
+	e.clusterTerm = ast.ObjectTerm(
+		ast.Item(ast.InternedTerm("name"), ast.StringTerm(o.ClusterName)),
+		ast.Item(ast.InternedTerm("labels"), ast.NewTerm(labels)),
+	)
 	modules, err := builtinModules(o.DisabledBuiltins)
 	if err != nil {
 		return nil, err
@@ -223,6 +243,7 @@ func New(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("compile built-in policies: %w", err)
 	}
 	e.swap([]*source{builtin})
+	e.metrics = newEngineMetrics(e, o.Registerer)
 	return e, nil
 }
 

@@ -117,6 +117,7 @@ func module(text string) Source {
 
 func TestOrderOfTheContract(t *testing.T) {
 	until := noon.Add(2 * time.Hour)
+	ends := []string{"at 14:00 UTC this is reverted, which restarts the pods of deployment/web"}
 	image := "spec.template.spec.containers[name=web].image"
 	for name, tt := range map[string]struct {
 		rego   string
@@ -199,15 +200,15 @@ func TestOrderOfTheContract(t *testing.T) {
 		},
 		"until ends the permission": {
 			rego: `exception contains {"reason": "r", "paths": ["**"], "until": "2026-11-23T14:00:00Z"}`,
-			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until},
+			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until, Warnings: ends},
 		},
 		"ttl counts from the request": {
 			rego: `exception contains {"reason": "r", "paths": ["**"], "ttl": "2h"}`,
-			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until},
+			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until, Warnings: ends},
 		},
 		"the earlier of until and ttl": {
 			rego: `exception contains {"reason": "r", "paths": ["**"], "ttl": "2h", "until": "2027-01-01T00:00:00Z"}`,
-			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until},
+			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "r", Until: &until, Warnings: ends},
 		},
 		"an exception that ends now permits nothing": {
 			rego: `exception contains {"reason": "r", "paths": ["**"], "until": "2026-11-23T12:00:00Z"}`,
@@ -221,7 +222,7 @@ func TestOrderOfTheContract(t *testing.T) {
 		"the end of an exception that was not needed does not count": {
 			rego: `exception contains {"reason": "a", "paths": ["**.image"], "until": "2026-11-23T14:00:00Z"}
 			exception contains {"reason": "b", "paths": ["metadata.**"], "until": "2026-11-23T12:30:00Z"}`,
-			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "a", Until: &until},
+			want: Decision{Verdict: Permit, Class: RulePolicy, Rule: "p.exception", Reason: "a", Until: &until, Warnings: ends},
 		},
 		"ttl permits no drift, which has no beginning": {
 			rego:   `exception contains {"reason": "r", "paths": ["**"], "ttl": "2h"}`,
@@ -875,14 +876,16 @@ func TestInput(t *testing.T) {
 			input.oldObject.spec.replicas == 2
 			input.options == {"fieldManager": "kubectl-edit"}
 			input.origin == "request"
-			input.actor == {"person": true, "confidence": "request"}
+			input.actor.person
+			input.actor.confidence == "request"
+			not input.actor.serviceAccount
 			input.sync.namespace == "mainstay-system"
 			input.sync.name == "shop"
 			input.sync.labels == {"team": "shop"}
 			input.sync.mode == "Enforce"
 			input.source == {"repo": "https://git.example.org/shop.git", "path": "apps/web.yaml", "line": 23, "revision": "main@sha1:a1b2", "author": "Bo", "committedAt": "2026-11-23T11:00:00Z"}
 			input.namespaceObject == {"labels": {"env": "prod"}, "annotations": {}}
-			input.cluster == {"name": "prod"}
+			input.cluster == {"name": "prod", "labels": {}}
 			input.time == "2026-11-23T12:00:00Z"
 			some change in input.changes
 			change.op == "replace"
@@ -907,16 +910,22 @@ func TestInput(t *testing.T) {
 			c.User = &User{Username: "system:serviceaccount:a:b"}
 			return c
 		}, `input.actor == {"person": false, "confidence": "request", "serviceAccount": {"namespace": "a", "name": "b"}}`},
+		"a commit": {commit, `
+			input.origin == "sync"
+			input.actor == {"person": false, "confidence": "record", "serviceAccount": {"namespace": "mainstay-system", "name": "mainstay"}}`},
 		"drift": {func() *Change { return drift(imageChange(), "operator") }, `
 			not input.userInfo
 			not input.options
 			input.origin == "drift"
-			input.actor == {"person": false, "confidence": "manager"}
+			not input.actor.person
+			input.actor.confidence == "manager"
 			input.changes[0].manager == "operator"`},
 		"drift by a person's tool": {func() *Change { return drift(imageChange(), "kubectl-edit") }, `
-			input.actor == {"person": true, "confidence": "manager"}`},
+			input.actor.person
+			input.actor.confidence == "manager"`},
 		"drift by nobody known": {func() *Change { return drift(imageChange(), "") }, `
-			input.actor == {"person": false, "confidence": "none"}`},
+			not input.actor.person
+			input.actor.confidence == "none"`},
 		"a Secret": {func() *Change {
 			c := imageChange()
 			c.Kind = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}

@@ -74,8 +74,12 @@ func (g *Grant) warning(dryRun bool) string {
 }
 
 // covers tells whether the grant lets this user make a change like this one;
-// which paths it covers is another question.
+// which paths it covers is another question. A commit is brought in by Mainstay
+// itself, whoever asked for the grant.
 func (g *Grant) covers(c *Change, now time.Time) bool {
+	if c.OfGit() {
+		return now.Before(g.ExpiresAt) && inScope(&g.Scope, c)
+	}
 	return c.Origin == OriginRequest && c.User != nil && now.Before(g.ExpiresAt) &&
 		slices.ContainsFunc(g.Subjects, func(s v1alpha1.BreakGlassSubject) bool { return IsSubject(s, c.User) }) &&
 		inScope(&g.Scope, c)
@@ -111,6 +115,9 @@ func inScope(s *v1alpha1.BreakGlassScope, c *Change) bool {
 		// The subresources of pods are one thing to a grant, whichever operation
 		// the API server calls them.
 		operation, subResource = Connect, c.SubResource
+	}
+	if c.OfGit() {
+		operation = Sync
 	}
 	operations := s.Operations
 	if len(operations) == 0 {

@@ -23,6 +23,13 @@ func (e *Engine) InForce(record *ownership.Record, rule string) bool {
 	})
 }
 
+// Denies tells whether any deny rule may speak of an object: where none does,
+// nobody has to be asked about a commit.
+func (e *Engine) Denies(record *ownership.Record) bool {
+	sources, _, _ := e.sources.Load().inScope(&Change{Record: record})
+	return slices.ContainsFunc(sources, func(s asked) bool { return s.source.denials != nil })
+}
+
 // Changed is closed when other policies come into force, or an object that they
 // read is gone: what stood by the old ones has to be judged again.
 func (e *Engine) Changed() <-chan struct{} {

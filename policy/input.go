@@ -131,7 +131,7 @@ func (e *Engine) earlyInput(c *Change, want *reads) ast.Object {
 		}
 		return e.texts(everything(), "name", c.Pod)
 	})
-	put("cluster", func() *ast.Term { return e.texts(everything(), "name", e.options.ClusterName) })
+	put("cluster", func() *ast.Term { return e.clusterTerm })
 	return out
 }
 
@@ -161,6 +161,9 @@ func (e *Engine) lateInput(out ast.Object, c *Change, paths []string, want *read
 func (e *Engine) actor(c *Change) *ast.Term {
 	out := ast.NewObjectWithCapacity(3)
 	person, confidence := c.User.Person(), "request"
+	if c.OfGit() {
+		person, confidence = false, "record" // the commit
+	}
 	if c.User == nil {
 		person, confidence = false, "none"
 		for _, f := range c.Fields {

@@ -29,6 +29,14 @@ func (e *Engine) SetKnown(kind schema.GroupKind, known bool) {
 	e.changed = make(chan struct{})
 }
 
+// notListed is a kind of data.cluster whose objects are not known yet.
+type notListed struct{ kind schema.GroupKind }
+
+func (e *notListed) Error() string {
+	return fmt.Sprintf("it reads objects of kind %s, which Mainstay has not listed yet: "+
+		"try again in a moment; if this stays, its account may not list them", e.kind)
+}
+
 // unlisted is an error where a source reads objects that have not been listed:
 // what is missing then must not count as absent.
 func (e *Engine) unlisted(s *source) error {
@@ -38,8 +46,7 @@ func (e *Engine) unlisted(s *source) error {
 	known := e.known.Load()
 	for _, kind := range s.needs {
 		if known == nil || !(*known)[kind] {
-			return fmt.Errorf("it reads objects of kind %s, which Mainstay has not listed yet: "+
-				"try again in a moment; if this stays, its account may not list them", kind)
+			return &notListed{kind}
 		}
 	}
 	return nil

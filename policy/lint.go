@@ -59,7 +59,7 @@ func (l *linter) parsed(modules map[string]*ast.Module) []Problem {
 		case name == "mainstay.lib" || name == "mainstay.testing":
 			l.add("reserved-package", m.Package.Location, "it is not as Mainstay wrote it: run mainstay policy vendor; helpers of your own need another package",
 				"package %s is reserved", name)
-		case root == "mainstay" || root == "grants":
+		case root == "mainstay" || root == "grants" || root == "cluster" || root == "parameters":
 			l.add("reserved-package", m.Package.Location, "choose another name", "package %s is reserved", name)
 		case root == "library" && !shippedFile(file):
 			l.add("reserved-package", m.Package.Location, "choose another name, also for a copy of a policy of the library",
@@ -240,7 +240,16 @@ func (l *linter) calls(m *ast.Module) {
 		}
 	}
 	for _, r := range m.Rules {
+		if t := overfull(r); t != nil {
+			l.add("grows-without-end", t.Location, "write what is meant as one rule, or as a function",
+				"what variables hold of each other is more than %d values", maxHeld)
+		}
 		ast.WalkTerms(r, func(t *ast.Term) bool {
+			if n, ok := t.Value.(ast.Number); ok {
+				if err := numberText(string(n)); err != nil {
+					l.add("number-too-large", t.Location, "", "%s", err)
+				}
+			}
 			if call, ok := t.Value.(ast.Call); ok {
 				if ref, ok := call[0].Value.(ast.Ref); ok {
 					check(ref, t.Location)

@@ -38,7 +38,7 @@ func TestWhatIsReadOfInput(t *testing.T) {
 		"as an index":              {`data.cluster.core.ConfigMap[input.namespace][input.object.metadata.name]`, []string{"namespace", "object.metadata.name"}},
 		"in a comprehension":       {`count([c | some c in input.changes]) == 1`, []string{"changes"}},
 		"all of it":                {`count(input) == 1`, []string{""}},
-		"all of it, in a variable": {"x := input\n\tx.name == 1", []string{""}},
+		"all of it, in a variable": {"x := input\n\tx.name == \"1\"", []string{""}},
 		"a computed member":        {"some k in [\"a\"]\n\tinput[k] == 1", []string{""}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,7 +40,7 @@ base64url.encode_no_pad hex.decode hex.encode urlquery.decode urlquery.encode
 urlquery.decode_object urlquery.encode_object uri.is_valid uri.parse
 crypto.md5 crypto.sha1 crypto.sha256
 net.cidr_contains net.cidr_contains_matches net.cidr_intersects net.cidr_is_valid net.cidr_merge
-graph.reachable graph.reachable_paths walk rego.metadata.chain rego.metadata.rule
+graph.reachable walk rego.metadata.chain rego.metadata.rule
 `
 
 // instead says what to use in place of a built-in that is not allowed.
@@ -52,6 +52,8 @@ func instead(name string) string {
 		return "policies have no network; read objects of the cluster through data.cluster"
 	case name == "opa.runtime":
 		return "policies have no environment; input.cluster.name names the cluster"
+	case name == "graph.reachable_paths":
+		return "use graph.reachable: there may be more paths than anybody can wait for"
 	case strings.HasPrefix(name, "rand.") || strings.HasPrefix(name, "uuid."):
 		return "a judgement must come out the same every time"
 	case strings.HasPrefix(name, "yaml."):
@@ -68,9 +70,15 @@ type sandbox struct {
 	// known are all of OPA's built-ins, so that one that is not allowed can be
 	// told from a function that does not exist.
 	known map[string]bool
+	// schemas are what types are checked by.
+	schemas *ast.SchemaSet
 }
 
-func newSandbox() *sandbox {
+func newSandbox() (*sandbox, error) {
+	schemas, err := inputSchema()
+	if err != nil {
+		return nil, err
+	}
 	all := ast.CapabilitiesForThisVersion()
 	s := &sandbox{
 		capabilities: &ast.Capabilities{
@@ -80,6 +88,7 @@ func newSandbox() *sandbox {
 		},
 		allowed: map[string]bool{},
 		known:   map[string]bool{},
+		schemas: schemas,
 	}
 	for name := range strings.FieldsSeq(allowedBuiltins) {
 		s.allowed[name] = true
@@ -90,10 +99,11 @@ func newSandbox() *sandbox {
 			s.capabilities.Builtins = append(s.capabilities.Builtins, b)
 		}
 	}
+	s.capabilities.Builtins = append(s.capabilities.Builtins, boundedBuiltins()...)
 	covers := coversDecl()
 	s.allowed[covers.Name] = true
 	s.capabilities.Builtins = append(s.capabilities.Builtins, &ast.Builtin{Name: covers.Name, Decl: covers.Decl})
-	return s
+	return s, nil
 }
 
 // compiler returns a new compiler for modules of the sandbox.
@@ -102,7 +112,11 @@ func (s *sandbox) compiler() *ast.Compiler {
 		WithCapabilities(s.capabilities).
 		WithStrict(true).
 		WithDefaultRegoVersion(ast.RegoV1).
-		WithEnablePrintStatements(false)
+		WithSchemas(s.schemas).
+		WithEnablePrintStatements(false).
+		WithStageAfterID(ast.StageBuildRequiredCapabilities, ast.CompilerStageDefinition{
+			Name: "MainstayBounds", MetricName: "mainstay_bounds", Stage: boundCalls,
+		})
 }
 
 func coversDecl() *rego.Function {

@@ -40,7 +40,11 @@ func TestLibraryPolicies(t *testing.T) {
 			}
 			modules, err := parse(texts)
 			report(t, err)
-			count, err := runTests(t.Context(), newSandbox(), modules, helpers)
+			box, err := newSandbox()
+			if err != nil {
+				t.Fatal(err)
+			}
+			count, err := runTests(t.Context(), box, modules, helpers)
 			report(t, err)
 			if count < 4 {
 				t.Errorf("%d tests are too few", count)

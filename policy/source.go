@@ -69,6 +69,10 @@ type source struct {
 	// of them fails.
 	packages []*packageQuery
 
+	// What went wrong, and what is not asked because of it.
+	troubles                      troubles
+	denyBreaker, exceptionBreaker breaker
+
 	mu       sync.Mutex
 	patterns map[string]fieldset.Pattern
 }
@@ -76,6 +80,7 @@ type source struct {
 type packageQuery struct {
 	name    string
 	prepare func() (rego.PreparedEvalQuery, error)
+	breaker breaker
 }
 
 func (s *source) builtin() bool { return s.Key == builtinKey }
@@ -115,7 +120,10 @@ func (e *Engine) compile(ctx context.Context, s Source) (_ *source, err error) {
 // program compiles the rules of a Source, and runs nothing. Its error is a
 // *LoadError.
 func (e *Engine) program(s Source) (*program, error) {
-	box := newSandbox()
+	box, err := newSandbox()
+	if err != nil {
+		return nil, err
+	}
 	texts, err := e.regoOf(s)
 	if err != nil {
 		return nil, err
@@ -270,7 +278,7 @@ func rules(modules map[string]*ast.Module) []RuleInfo {
 			if !entryRule(r) {
 				continue
 			}
-			info := RuleInfo{Name: packageName(m.Package) + "." + r.Head.Name.String(), Kind: r.Head.Name.String()}
+			info := RuleInfo{Name: packageName(m.Package) + "." + r.Head.Name.String(), Kind: r.Head.Name.String(), Until: writtenEnd(r)}
 			for _, a := range r.Annotations {
 				info.Title = cmp.Or(info.Title, a.Title)
 			}
@@ -278,6 +286,26 @@ func rules(modules map[string]*ast.Module) []RuleInfo {
 		}
 	}
 	return out
+}
+
+// writtenEnd is the end that is written out in an entry rule.
+func writtenEnd(r *ast.Rule) *time.Time {
+	if r.Head.Key == nil {
+		return nil
+	}
+	value, ok := r.Head.Key.Value.(ast.Object)
+	if !ok {
+		return nil
+	}
+	until, ok := get(value, "until").(ast.String)
+	if !ok {
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, string(until))
+	if err != nil {
+		return nil
+	}
+	return &t
 }
 
 func digest(texts map[string]string) string {
@@ -338,6 +366,7 @@ func (s *source) prepare(ctx context.Context, ref ast.Ref, strict bool) (rego.Pr
 		rego.Store(s.store),
 		rego.StrictBuiltinErrors(strict),
 		coversFunction(),
+		boundedFunctions,
 		rego.GenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) { return t, nil }),
 	).PrepareForEval(ctx)
 }
@@ -381,7 +410,7 @@ func runOnce(ctx context.Context, box *sandbox, modules map[string]*ast.Module, 
 		CapturePrintOutput(false).
 		RaiseBuiltinErrors(true).
 		SetParallel(1).
-		AddCustomBuiltins([]*tester.Builtin{coversForTests()}).
+		AddCustomBuiltins(append(boundedForTests(), coversForTests())).
 		EnableTracing(filter != "").
 		Filter(filter).
 		RunTests(ctx, nil)
@@ -438,6 +467,12 @@ func astProblems(list ast.Errors) []Problem {
 	var items []Problem
 	for _, err := range list {
 		p := Problem{Rule: strings.TrimSuffix(strings.ReplaceAll(err.Code, "_", "-"), "-error"), Message: err.Message}
+		if message, hint, ok := typeProblem(err); ok {
+			p.Message, p.Hint = message, hint
+		}
+		if _, ok := err.Details.(*ast.UnificationErrDetail); ok {
+			p.Hint = "compare member by member: an object of input may have members that are not always there; or one side is a text and the other is none"
+		}
 		if err.Location != nil {
 			p.File, p.Row, p.Col = err.Location.File, err.Location.Row, err.Location.Col
 		}

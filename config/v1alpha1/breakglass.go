@@ -181,10 +181,11 @@ type BreakGlassScope struct {
 	// +listType=atomic
 	Names []string `json:"names,omitempty"`
 	// Operations: UPDATE where it is left out. CONNECT is the use of the
-	// subresources of pods that a deny rule speaks of.
+	// subresources of pods that a deny rule speaks of; SYNC lets a commit through
+	// that a deny rule holds back.
 	// +optional
-	// +kubebuilder:validation:MaxItems=4
-	// +kubebuilder:validation:items:Enum=CREATE;UPDATE;DELETE;CONNECT
+	// +kubebuilder:validation:MaxItems=5
+	// +kubebuilder:validation:items:Enum=CREATE;UPDATE;DELETE;CONNECT;SYNC
 	// +listType=atomic
 	Operations []string `json:"operations,omitempty"`
 	// SubResources of pods, for CONNECT; all where it is left out.

@@ -16,6 +16,8 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=cpol,categories=mainstay
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Failing",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Failing")].reason`
+// +kubebuilder:printcolumn:name="Serving",type=string,priority=1,JSONPath=`.status.replicas[*].generation`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type ChangePolicy struct {
@@ -67,7 +69,8 @@ type ChangePolicySpec struct {
 type ChangePolicyStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Ready. An error names file, line and column.
+	// Conditions: Ready, where an error names file, line and column; Failing,
+	// which is True while rules can't be judged or are quarantined.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -76,6 +79,28 @@ type ChangePolicyStatus struct {
 	// +optional
 	// +listType=atomic
 	Rules []RuleStatus `json:"rules,omitempty"`
+	// Replicas of Mainstay, and which generation each of them serves.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Replicas []ReplicaStatus `json:"replicas,omitempty"`
+}
+
+// ReplicaStatus is what one replica of Mainstay says of a policy.
+type ReplicaStatus struct {
+	// Name of the replica.
+	Name string `json:"name"`
+	// Generation that it serves: an older one where the newest does not load, 0
+	// where none ever did.
+	Generation int64 `json:"generation"`
+	// Time at which it said so; one that is silent for 15 minutes is gone.
+	// +optional
+	Time metav1.Time `json:"time,omitempty"`
+	// Errors of judging since it loaded that generation, and the last of them.
+	// +optional
+	Errors int64 `json:"errors,omitempty"`
+	// +optional
+	LastError string `json:"lastError,omitempty"`
 }
 
 // RuleStatus is one rule of a policy.
@@ -85,6 +110,13 @@ type RuleStatus struct {
 	// Title from the rule's metadata.
 	// +optional
 	Title string `json:"title,omitempty"`
+	// Kind is exception or deny.
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// Until is the end that is written in the rule; absent where there is none,
+	// or where it is computed.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
 }
 
 // GitSyncOfPolicy is the name of the GitSync from whose repository the

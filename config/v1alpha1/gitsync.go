@@ -336,6 +336,14 @@ type Enforcement struct {
 	Controllers Controllers `json:"controllers,omitempty"`
 }
 
+// The values of Policies.OnFailure.
+const (
+	// OnFailureKeepLast applies the commit and keeps the last good policies.
+	OnFailureKeepLast = "KeepLast"
+	// OnFailureHoldCommit makes the commit wait.
+	OnFailureHoldCommit = "HoldCommit"
+)
+
 // Policies are the policies of one GitSync.
 type Policies struct {
 	// Library switches on policies that ship with Mainstay, by name, for example
@@ -365,6 +373,14 @@ type Policies struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(p, !p.startsWith('/') && !p.split('/').exists(s, s == '..'))",message="paths must be relative and stay inside the repository"
 	// +listType=set
 	Paths []string `json:"paths,omitempty"`
+
+	// OnFailure says what becomes of a commit whose policies do not compile or
+	// whose tests fail: KeepLast applies it and keeps the last good policies,
+	// HoldCommit makes it wait.
+	// +optional
+	// +kubebuilder:default=KeepLast
+	// +kubebuilder:validation:Enum=KeepLast;HoldCommit
+	OnFailure string `json:"onFailure,omitempty"`
 }
 
 // Parameters are values for policies: JSON by name, read as

@@ -66,6 +66,8 @@ const (
 	// SecretTypeRefusals that of what a replica refused lately.
 	SecretTypeGrant    = "mainstay.dev/grant"
 	SecretTypeRefusals = "mainstay.dev/refusals"
+	// SecretTypePolicy is that of the last good set of a ChangePolicy.
+	SecretTypePolicy = "mainstay.dev/policy"
 	// SecretTypeKey is the type of the Secret that holds the sealing key.
 	SecretTypeKey = "mainstay.dev/key"
 )
@@ -79,4 +81,7 @@ const (
 	ConditionVerified      = "Verified"
 	ConditionPoliciesReady = "PoliciesReady"
 	ConditionDrifted       = "Drifted"
+	// ConditionFailing of a ChangePolicy is True while its rules can't be judged
+	// or are in quarantine.
+	ConditionFailing = "Failing"
 )

@@ -295,8 +295,12 @@ func (w Words) fields(limit int) []string {
 }
 
 func (w Words) verb() string {
-	if w.Change.Origin == policy.OriginDrift {
+	switch w.Change.Origin {
+	case policy.OriginDrift:
 		return "found:"
+	case policy.OriginSync:
+		return "commit:"
+	case policy.OriginRequest:
 	}
 	return "asked:"
 }
