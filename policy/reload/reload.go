@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -32,6 +33,8 @@ import (
 type Loader interface {
 	Load(ctx context.Context, s policy.Source) (policy.Loaded, error)
 	Unload(key string)
+	// Trouble is what went wrong when the rules of a source were asked.
+	Trouble(key string) (policy.Trouble, bool)
 }
 
 // Options are all required.
@@ -42,8 +45,10 @@ type Options struct {
 	Events events.EventRecorder
 	// Namespace of Mainstay: its ChangePolicies judge every namespace.
 	Namespace string
-	// Leader tells whether this replica writes status.
+	// Leader tells whether this replica writes conditions and records.
 	Leader func() bool
+	// Replica is this replica's name in the status.
+	Replica string
 	// Key verifies that policies of a repository were written by Mainstay.
 	Key *seal.Key
 }
@@ -51,6 +56,9 @@ type Options struct {
 // Reloader loads ChangePolicies.
 type Reloader struct {
 	o Options
+
+	mu     sync.Mutex
+	serves map[types.NamespacedName]*served
 }
 
 var _ reconcile.Reconciler = (*Reloader)(nil)
@@ -70,13 +78,15 @@ func New(o Options) (*Reloader, error) {
 		return nil, errors.New("reload: Options.Leader is required")
 	case o.Key == nil:
 		return nil, errors.New("reload: Options.Key is required")
+	case o.Replica == "":
+		return nil, errors.New("reload: Options.Replica is required")
 	}
-	return &Reloader{o}, nil
+	return &Reloader{o: o, serves: map[types.NamespacedName]*served{}}, nil
 }
 
-// LoadAll loads every ChangePolicy that is good. One that is not is reported
-// where it belongs, in its status, and keeps no replica from starting: without
-// its exceptions more is refused, never less.
+// LoadAll loads every ChangePolicy that is good, and the last good set of one
+// that is not. That is reported where it belongs, in its status, and keeps no
+// replica from starting.
 func (r *Reloader) LoadAll(ctx context.Context) error {
 	var list v1alpha1.ChangePolicyList
 	if err := r.o.Client.List(ctx, &list); err != nil {
@@ -101,23 +111,60 @@ func (r *Reloader) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		if sync, ok := gitSync(req.NamespacedName); ok {
 			r.o.Loader.Unload(policy.GitSyncSource(sync))
 		}
+		r.mu.Lock()
+		delete(r.serves, req.NamespacedName)
+		r.mu.Unlock()
+		if r.o.Leader() {
+			return reconcile.Result{}, r.drop(ctx, req.NamespacedName)
+		}
 		return reconcile.Result{}, nil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get change policy %s: %w", req.NamespacedName, err)
 	}
 	loaded, loadErr := r.load(ctx, cp)
-	if !r.o.Leader() {
-		return reconcile.Result{}, nil
+	if ctx.Err() != nil {
+		return reconcile.Result{}, ctx.Err()
 	}
-	return reconcile.Result{}, r.report(ctx, cp, loaded, loadErr)
+	if r.o.Leader() {
+		if err := r.report(ctx, cp, loaded, loadErr); err != nil {
+			return reconcile.Result{}, err
+		}
+		if _, ofGit := gitSync(req.NamespacedName); !ofGit && loadErr == nil {
+			if err := r.keep(ctx, cp); err != nil {
+				return reconcile.Result{}, err
+			}
+		}
+	}
+	return reconcile.Result{}, r.say(ctx, req.NamespacedName)
 }
 
+// load puts a ChangePolicy in force or, where that fails and this replica serves
+// none, its last good set. The error is that of the ChangePolicy as it is.
 func (r *Reloader) load(ctx context.Context, cp *v1alpha1.ChangePolicy) (policy.Loaded, error) {
+	key := client.ObjectKeyFromObject(cp)
 	s, err := r.source(cp)
 	if err != nil {
 		return policy.Loaded{}, err
 	}
-	return r.o.Loader.Load(ctx, s)
+	loaded, err := r.o.Loader.Load(ctx, s)
+	if err == nil {
+		r.serve(key, cp.Generation)
+		return loaded, nil
+	}
+	if _, ofGit := gitSync(key); ofGit || r.generation(key) > 0 || ctx.Err() != nil {
+		return loaded, err
+	}
+	r.serve(key, 0)
+	last, lastErr := r.lastGood(ctx, cp)
+	if lastErr != nil || last == nil {
+		return loaded, errors.Join(err, lastErr)
+	}
+	s.Modules, s.Library, s.Parameters = last.Spec.Modules, last.Spec.Library, last.Spec.Parameters
+	if _, lastErr := r.o.Loader.Load(ctx, s); lastErr != nil {
+		return loaded, errors.Join(err, fmt.Errorf("the last good set: %w", lastErr))
+	}
+	r.serve(key, last.Generation)
+	return loaded, err
 }
 
 // source says whom a ChangePolicy judges. One that comes from a GitSync's
@@ -161,11 +208,11 @@ func (r *Reloader) report(ctx context.Context, cp *v1alpha1.ChangePolicy, loaded
 	}
 	if loadErr != nil {
 		condition.Status, condition.Reason = metav1.ConditionFalse, "LoadFailed"
-		condition.Message = loadErr.Error() + "\nthe last good set stays in force"
+		condition.Message = loadErr.Error() + "\n" + r.stays(client.ObjectKeyFromObject(cp))
 	} else {
 		cp.Status.Rules = nil
 		for _, rule := range loaded.Rules {
-			cp.Status.Rules = append(cp.Status.Rules, v1alpha1.RuleStatus{Name: rule.Name, Title: rule.Title})
+			cp.Status.Rules = append(cp.Status.Rules, ruleStatus(rule))
 		}
 	}
 	condition.Message = cut(condition.Message, 4096)
@@ -176,10 +223,26 @@ func (r *Reloader) report(ctx context.Context, cp *v1alpha1.ChangePolicy, loaded
 	if loadErr != nil {
 		r.o.Events.Eventf(cp, nil, corev1.EventTypeWarning, "LoadFailed", "Load", "%s", cut(loadErr.Error(), 1000))
 	}
-	if err := r.o.Client.Status().Patch(ctx, cp, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+	if err := r.o.Client.Status().Patch(ctx, cp, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status of change policy %s/%s: %w", cp.Namespace, cp.Name, err)
 	}
 	return nil
+}
+
+// stays says what is in force in place of what does not load.
+func (r *Reloader) stays(key types.NamespacedName) string {
+	if _, ofGit := gitSync(key); !ofGit && r.generation(key) == 0 {
+		return "nothing of it is in force: it never loaded"
+	}
+	return "the last good set stays in force"
+}
+
+func ruleStatus(rule policy.RuleInfo) v1alpha1.RuleStatus {
+	s := v1alpha1.RuleStatus{Name: rule.Name, Title: rule.Title, Kind: rule.Kind}
+	if rule.Until != nil {
+		s.Until = &metav1.Time{Time: *rule.Until}
+	}
+	return s
 }
 
 // cut shortens a text to at most limit bytes, between characters.
@@ -193,6 +256,9 @@ func cut(text string, limit int) string {
 // SetupWithManager has Reconcile called for every change of a ChangePolicy's
 // modules, in every replica.
 func (r *Reloader) SetupWithManager(mgr ctrl.Manager) error {
+	if err := mgr.Add(r); err != nil {
+		return fmt.Errorf("add the reloader: %w", err)
+	}
 	everywhere := false
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("changepolicy").

@@ -6,11 +6,14 @@ package reload_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,7 +42,10 @@ exception contains {"reason": "scale as you like", "paths": ["spec.replicas"]} i
 type watched struct {
 	*policy.Engine
 	sources map[string]policy.Source
+	trouble policy.Trouble
 }
+
+func (w *watched) Trouble(string) (policy.Trouble, bool) { return w.trouble, w.trouble.Errors > 0 }
 
 func (w *watched) Load(ctx context.Context, s policy.Source) (policy.Loaded, error) {
 	loaded, err := w.Engine.Load(ctx, s)
@@ -68,6 +74,7 @@ func newStage(t *testing.T) *stage {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	must(t, v1alpha1.AddToScheme(scheme))
+	must(t, corev1.AddToScheme(scheme))
 	secret, err := seal.Generate()
 	must(t, err)
 	key, err := seal.NewKey(secret)
@@ -75,7 +82,7 @@ func newStage(t *testing.T) *stage {
 	engine, err := policy.New(t.Context(), policy.Options{})
 	must(t, err)
 	s := &stage{
-		t: t, key: key, engine: &watched{engine, map[string]policy.Source{}}, events: events.NewFakeRecorder(100), leads: true,
+		t: t, key: key, engine: &watched{Engine: engine, sources: map[string]policy.Source{}}, events: events.NewFakeRecorder(100), leads: true,
 		client: fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ChangePolicy{}).Build(),
 	}
 	s.reloader, err = reload.New(s.options())
@@ -86,7 +93,7 @@ func newStage(t *testing.T) *stage {
 func (s *stage) options() reload.Options {
 	return reload.Options{
 		Client: s.client, Loader: s.engine, Events: s.events, Namespace: home,
-		Leader: func() bool { return s.leads }, Key: s.key,
+		Leader: func() bool { return s.leads }, Key: s.key, Replica: "one",
 	}
 }
 
@@ -142,7 +149,7 @@ func TestAGoodPolicyIsInForceAndSaysSo(t *testing.T) {
 	}
 	var cp v1alpha1.ChangePolicy
 	must(t, s.client.Get(t.Context(), types.NamespacedName{Namespace: home, Name: "scale"}, &cp))
-	if len(cp.Status.Rules) != 1 || cp.Status.Rules[0] != (v1alpha1.RuleStatus{Name: "team.exception", Title: "Anyone may scale"}) {
+	if len(cp.Status.Rules) != 1 || cp.Status.Rules[0] != (v1alpha1.RuleStatus{Name: "team.exception", Title: "Anyone may scale", Kind: "exception"}) {
 		t.Errorf("rules = %+v", cp.Status.Rules)
 	}
 	t.Run("until it is deleted", func(t *testing.T) {
@@ -348,5 +355,175 @@ func TestNewNamesTheOptionThatIsMissing(t *testing.T) {
 		if _, err := reload.New(o); err == nil || !strings.Contains(err.Error(), option+" is required") {
 			t.Errorf("without %s: %v", option, err)
 		}
+	}
+}
+
+// restarted is the same cluster with a new replica.
+func (s *stage) restarted(name string) *stage {
+	s.t.Helper()
+	engine, err := policy.New(s.t.Context(), policy.Options{})
+	must(s.t, err)
+	next := &stage{t: s.t, client: s.client, key: s.key, engine: &watched{Engine: engine, sources: map[string]policy.Source{}}, events: s.events}
+	o := next.options()
+	o.Replica = name
+	next.reloader, err = reload.New(o)
+	must(s.t, err)
+	must(s.t, next.reloader.LoadAll(s.t.Context()))
+	return next
+}
+
+const bad = "package team\n\nexception contains {"
+
+func TestARestartServesTheLastGoodSet(t *testing.T) {
+	const inForce = "changepolicy/mainstay-system/scale"
+	key := types.NamespacedName{Namespace: home, Name: "scale"}
+	record := func(t *testing.T, s *stage) *corev1.Secret {
+		t.Helper()
+		var list corev1.SecretList
+		must(t, s.client.List(t.Context(), &list, client.InNamespace(home)))
+		if len(list.Items) != 1 || list.Items[0].Type != v1alpha1.SecretTypePolicy {
+			t.Fatalf("%d records", len(list.Items))
+		}
+		return &list.Items[0]
+	}
+	for name, tt := range map[string]struct {
+		spoil func(t *testing.T, s *stage)
+		want  string
+	}{
+		"as it was": {func(*testing.T, *stage) {}, inForce},
+		"not where somebody wrote it": {func(t *testing.T, s *stage) {
+			secret := record(t, s)
+			secret.Data["seal"] = []byte("00")
+			must(t, s.client.Update(t.Context(), secret))
+		}, ""},
+		"not where it is no longer there": {func(t *testing.T, s *stage) {
+			must(t, s.client.Delete(t.Context(), record(t, s)))
+		}, ""},
+		"not that of another one of the same name": {func(t *testing.T, s *stage) {
+			var cp v1alpha1.ChangePolicy
+			must(t, s.client.Get(t.Context(), key, &cp))
+			cp.UID = "another"
+			must(t, s.client.Update(t.Context(), &cp))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.write(changePolicy(home, "scale", good))
+			s.write(changePolicy(home, "scale", bad))
+			tt.spoil(t, s)
+			next := s.restarted("two")
+			if got := next.inForce(); got != tt.want {
+				t.Errorf("in force: %q, want %q", got, tt.want)
+			}
+			if tt.want != "" && next.engine.sources[tt.want].Modules["team.rego"] != good {
+				t.Errorf("in force: %v", next.engine.sources[tt.want].Modules)
+			}
+			next.reconcile(key)
+			var cp v1alpha1.ChangePolicy
+			must(t, s.client.Get(t.Context(), key, &cp))
+			if c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady); c == nil || c.Status != metav1.ConditionFalse {
+				t.Errorf("Ready = %+v", c)
+			}
+		})
+	}
+	t.Run("its record goes with the ChangePolicy", func(t *testing.T) {
+		s := newStage(t)
+		s.write(changePolicy(home, "scale", good))
+		record(t, s)
+		must(t, s.client.Delete(t.Context(), changePolicy(home, "scale", good)))
+		s.reconcile(key)
+		var list corev1.SecretList
+		must(t, s.client.List(t.Context(), &list))
+		if len(list.Items) != 0 {
+			t.Errorf("%d records", len(list.Items))
+		}
+	})
+	t.Run("one that never loaded says so", func(t *testing.T) {
+		s := newStage(t)
+		if c := s.write(changePolicy(home, "scale", bad)); c == nil || !strings.Contains(c.Message, "nothing of it is in force") {
+			t.Errorf("Ready = %+v", c)
+		}
+	})
+}
+
+func TestEveryReplicaSaysWhichGenerationItServes(t *testing.T) {
+	s := newStage(t)
+	cp := changePolicy(home, "scale", good)
+	key := client.ObjectKeyFromObject(cp)
+	s.write(cp)
+	other := s.restarted("two")
+	other.reconcile(key)
+	serving := func() string {
+		t.Helper()
+		var cp v1alpha1.ChangePolicy
+		must(t, s.client.Get(t.Context(), key, &cp))
+		var out []string
+		for _, r := range cp.Status.Replicas {
+			out = append(out, fmt.Sprintf("%s=%d", r.Name, r.Generation))
+		}
+		return strings.Join(out, " ")
+	}
+	if got := serving(); got != "one=1 two=1" {
+		t.Errorf("serving %q", got)
+	}
+	var live v1alpha1.ChangePolicy
+	must(t, s.client.Get(t.Context(), key, &live))
+	live.Generation, live.Spec.Modules = 2, map[string]string{"team.rego": bad}
+	must(t, s.client.Update(t.Context(), &live))
+	s.reconcile(key)
+	other.reconcile(key)
+	if got := serving(); got != "one=1 two=1" {
+		t.Errorf("with one that does not load they serve %q", got)
+	}
+	live.Generation, live.Spec.Modules = 3, map[string]string{"team.rego": good + "# More.\n"}
+	must(t, s.client.Get(t.Context(), key, &v1alpha1.ChangePolicy{}))
+	var again v1alpha1.ChangePolicy
+	must(t, s.client.Get(t.Context(), key, &again))
+	again.Generation, again.Spec = 3, live.Spec
+	must(t, s.client.Update(t.Context(), &again))
+	s.reconcile(key)
+	if got := serving(); got != "one=3 two=1" {
+		t.Errorf("while one of them lags they serve %q", got)
+	}
+	t.Run("one that is silent for long is gone", func(t *testing.T) {
+		var cp v1alpha1.ChangePolicy
+		must(t, s.client.Get(t.Context(), key, &cp))
+		for i := range cp.Status.Replicas {
+			cp.Status.Replicas[i].Time = metav1.NewTime(time.Now().Add(-time.Hour))
+		}
+		must(t, s.client.Status().Update(t.Context(), &cp))
+		s.reconcile(key)
+		if got := serving(); got != "one=3" {
+			t.Errorf("serving %q", got)
+		}
+	})
+}
+
+func TestErrorsOfJudgingAreInTheStatus(t *testing.T) {
+	s := newStage(t)
+	cp := changePolicy(home, "scale", good)
+	key := client.ObjectKeyFromObject(cp)
+	failing := func() *metav1.Condition {
+		t.Helper()
+		s.reconcile(key)
+		var cp v1alpha1.ChangePolicy
+		must(t, s.client.Get(t.Context(), key, &cp))
+		return meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionFailing)
+	}
+	s.write(cp)
+	if c := failing(); c == nil || c.Status != metav1.ConditionFalse {
+		t.Errorf("Failing = %+v", c)
+	}
+	s.engine.trouble = policy.Trouble{Errors: 3, Last: "team.exception: boom", At: time.Now()}
+	if c := failing(); c == nil || c.Status != metav1.ConditionTrue || c.Reason != "EvaluationFailed" || !strings.Contains(c.Message, "replica one: 3 errors") || !strings.Contains(c.Message, "boom") {
+		t.Errorf("Failing = %+v", c)
+	}
+	s.engine.trouble.Quarantined = "team.exception: quarantined since 12:00:00 UTC"
+	if c := failing(); c == nil || c.Status != metav1.ConditionTrue || c.Reason != "Quarantined" || !strings.Contains(c.Message, "quarantined since") {
+		t.Errorf("Failing = %+v", c)
+	}
+	s.engine.trouble = policy.Trouble{}
+	if c := failing(); c == nil || c.Status != metav1.ConditionFalse {
+		t.Errorf("Failing = %+v", c)
 	}
 }

@@ -176,8 +176,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	}
 	engine, err := policy.New(ctx, policy.Options{
 		Deadline: cfg.Policies.Deadline.Duration, PersonManagers: cfg.Policies.PersonFieldManagers,
-		ClusterName: cfg.ClusterName, MaskSecret: key.Mask,
-		AwaitObjects: true, DisabledBuiltins: cfg.Policies.DisabledBuiltins,
+		ClusterName: cfg.ClusterName, ClusterLabels: cfg.ClusterLabels, MaskSecret: key.Mask,
+		AwaitObjects: true, DisabledBuiltins: cfg.Policies.DisabledBuiltins, Registerer: registry,
 	})
 	if err != nil {
 		return nil, err
@@ -189,6 +189,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	recorderOfEvents := mgr.GetEventRecorder("mainstay")
 	reloader, err := reload.New(reload.Options{
 		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: lead.now.Load, Key: key,
+		Replica: replica(),
 	})
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ UPDATE unless --operation says otherwise.`,
 	p.StringSliceVar(&r.scope.Names, "name", nil, "names; a * stands for any text")
 	// Paths hold commas.
 	p.StringArrayVar(&r.scope.Paths, "path", nil, "paths as refusals print them; may be given several times")
-	p.StringSliceVar(&r.scope.Operations, "operation", nil, "CREATE, UPDATE, DELETE or CONNECT")
+	p.StringSliceVar(&r.scope.Operations, "operation", nil, "CREATE, UPDATE, DELETE, CONNECT or SYNC (a commit that a deny holds back)")
 	p.StringArrayVar(&r.users, "user", nil, "who may use it; you where nobody is named")
 	p.StringArrayVar(&r.groups, "group", nil, "a group that may use it")
 	p.StringArrayVar(&r.accounts, "service-account", nil, "`NAMESPACE:NAME` of a service account that may use it")
