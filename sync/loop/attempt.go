@@ -68,6 +68,9 @@ type attempt struct {
 	// becomes of them.
 	leaving []ownership.ID
 	fates   map[ownership.ID]fate
+	// asked are the objects that deny rules were asked about by the API server's
+	// answer.
+	asked map[ownership.ID]bool
 	// persisted tells that the cluster's inventory knows of this attempt.
 	persisted bool
 
@@ -96,6 +99,9 @@ type planned struct {
 	anew bool
 	// ownMode by the annotation of the new content.
 	ownMode v1alpha1.Mode
+	// found is the object that was there before Mainstay's first write, where a
+	// deny rule may ask.
+	found []byte
 }
 
 // stage is a part of an attempt: what has to exist first, then the rest.

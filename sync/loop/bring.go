@@ -105,6 +105,9 @@ func (l *Loop) planOne(ctx context.Context, a *attempt, e *ownership.Entry, p *p
 	if len(p.handOver) > 0 {
 		p.live = raw
 	}
+	if e.Applied == nil && l.Judge.Denies(&ownership.Record{Sync: &a.sync, Entry: e}) {
+		p.found = raw
+	}
 	return next, nil
 }
 

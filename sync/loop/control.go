@@ -6,6 +6,7 @@ package loop
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +51,9 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 	if err := mgr.Add(registration); err != nil {
 		return fmt.Errorf("watch the registration: %w", err)
 	}
+	if err := mgr.Add(l.thawing(l.news)); err != nil {
+		return fmt.Errorf("watch the policies: %w", err)
+	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(
@@ -63,6 +67,36 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 		return fmt.Errorf("set up the gitsync controller: %w", err)
 	}
 	return nil
+}
+
+// thawing has the GitSyncs whose commit waits looked at again when policies or
+// grants change, at most once a second.
+func (l *Loop) thawing(news chan<- event.GenericEvent) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		pause := time.NewTicker(time.Second)
+		defer pause.Stop()
+		for {
+			changed := l.Judge.Changed()
+			for _, key := range l.thaw() {
+				gs := &v1alpha1.GitSync{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+				select {
+				case news <- event.GenericEvent{Object: gs}:
+				case <-ctx.Done():
+					return nil
+				}
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return nil
+			}
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
 }
 
 // unbound lets through that somebody took Mainstay's finalizer off a GitSync:

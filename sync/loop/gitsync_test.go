@@ -320,6 +320,16 @@ func TestAPolicyThatDoesNotCompileKeepsNothingBack(t *testing.T) {
 	if got := *s.web().Spec.Replicas; got != 7 {
 		t.Errorf("replicas = %d, want 7 to stand", got)
 	}
+	t.Run("where the GitSync wants it, the commit waits", func(t *testing.T) {
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Policies.OnFailure = v1alpha1.OnFailureHoldCommit })
+		s.push("web.yaml", strings.Replace(web, "nginx:1.27", "nginx:1.29", 1))
+		s.fails("PoliciesFailed", "policies/team/team.rego:3:", "onFailure", "stays enforced")
+		if got := s.web().Spec.Template.Spec.Containers[0].Image; got != "nginx:1.28" {
+			t.Errorf("image = %s: the commit did not wait", got)
+		}
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Policies.OnFailure = v1alpha1.OnFailureKeepLast })
+		s.retried()
+	})
 	t.Run("and a mended one is in force again", func(t *testing.T) {
 		s.push("policies/team/team.rego", strings.Replace(replicasMayChange, "spec.replicas", "spec.paused", 1))
 		s.synced()

@@ -43,6 +43,8 @@ type Judge interface {
 	Decide(ctx context.Context, change *policy.Change) policy.Decision
 	// InForce tells whether a rule that permitted something is still loaded.
 	InForce(record *ownership.Record, rule string) bool
+	// Denies tells whether any deny rule may speak of an object.
+	Denies(record *ownership.Record) bool
 	// Changed is closed when other policies come into force.
 	Changed() <-chan struct{}
 }
@@ -127,6 +129,9 @@ type Deps struct {
 type Options struct {
 	// Namespace of Mainstay. Required.
 	Namespace string
+	// Account is the full user name that writes objects where a GitSync names
+	// none. Default: the account mainstay of Namespace.
+	Account string
 	// Parallelism of dry-runs and applies. Default 32.
 	Parallelism int
 	// TenantFileSources lets GitSyncs outside Namespace read repositories from
@@ -189,6 +194,10 @@ type pass struct {
 	// tally counts what was done for the revision counted.
 	counted string
 	tally   tally
+	// frozen is what was said last of a commit that waits for policies; waits
+	// that one does, and thawed that policies or grants have changed since.
+	frozen        string
+	waits, thawed atomic.Bool
 	// stale tells that somebody touched the ChangePolicy that carries the
 	// policies of the repository.
 	stale atomic.Bool
@@ -210,6 +219,9 @@ func New(d Deps, o Options) (*Loop, error) {
 	}
 	if o.Namespace == "" {
 		return nil, errors.New("loop: Options.Namespace is required")
+	}
+	if o.Account == "" {
+		o.Account = "system:serviceaccount:" + o.Namespace + ":mainstay"
 	}
 	if o.Parallelism <= 0 {
 		o.Parallelism = 32
@@ -378,6 +390,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	}
 	p.stale.Store(false)
 	p.policies = l.loadPolicies(ctx, gs, snapshot)
+	if err := p.policies.holds(gs); err != nil {
+		return revision, err
+	}
 
 	objects, err := l.render(ctx, gs, snapshot.FS)
 	if err != nil {
@@ -399,13 +414,19 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return revision, nil
 	}
 	p.observed = nil
+	if err := l.maySync(a); err != nil {
+		return revision, err
+	}
 	if err := l.foresee(ctx, a); err != nil {
 		return revision, err
 	}
 	l.sayPlan(ctx, gs, a)
 	defer func() { p.summarize(revision, a.tally) }()
+	if err := l.frozen(ctx, p, a); err != nil {
+		return revision, err
+	}
 	for _, stage := range a.stages() {
-		if err := l.bring(ctx, a, stage); err != nil {
+		if err := l.bring(ctx, p, a, stage); err != nil {
 			return revision, err
 		}
 	}
@@ -439,9 +460,9 @@ func authorName(author string) string {
 	return author
 }
 
-// bring takes the changed objects of one stage into the cluster: plan, persist,
-// cover, apply.
-func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
+// bring takes the changed objects of one stage into the cluster: plan, ask,
+// persist, cover, apply.
+func (l *Loop) bring(ctx context.Context, p *pass, a *attempt, stage stage) error {
 	if err := l.maySync(a); err != nil {
 		return err
 	}
@@ -452,6 +473,9 @@ func (l *Loop) bring(ctx context.Context, a *attempt, stage stage) error {
 	a.adopts()
 	if len(a.changed(stage)) == 0 {
 		return nil
+	}
+	if err := l.frozenStage(ctx, p, a, stage); err != nil {
+		return errors.Join(err, l.abandon(ctx, a))
 	}
 	anew := a.anew(stage)
 	a.markAnew(anew)

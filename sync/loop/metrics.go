@@ -57,7 +57,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "1 while a GitSync is suspended: nothing of it is refused or reverted.",
 		}, []string{"namespace", "name"}),
 	}
-	for _, result := range []string{"applied", "failed"} {
+	for _, result := range []string{"applied", "failed", "frozen"} {
 		m.syncSeconds.WithLabelValues(result)
 	}
 	return m

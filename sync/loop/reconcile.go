@@ -82,6 +82,9 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		interval = min(interval, observeInterval)
 		p.due = p.observed == nil || p.observed.due(time.Now())
 	}
+	if p.thawed.Swap(false) {
+		p.notBefore = time.Time{}
+	}
 	woken := p.soon.Swap(false)
 	asked := p.requested(gs) || p.pushed(gs) || p.answered != answers(gs) || woken
 	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !asked {
@@ -109,7 +112,15 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		return reconcile.Result{}, ctx.Err()
 	}
 	next := untilNext(gs.Spec.Source.URL, interval, time.Now())
-	if err != nil {
+	held, frozen := errors.AsType[*waiting](err)
+	p.waits.Store(frozen)
+	switch {
+	case frozen:
+		p.failures, p.commit, p.generation = 0, "", gs.Generation
+		next = held.next(time.Now(), interval)
+		p.notBefore = time.Now().Add(next)
+		l.metrics.syncSeconds.WithLabelValues("frozen").Observe(time.Since(start).Seconds())
+	case err != nil:
 		p.failures++
 		// The generation is remembered, so that an edit of the spec is tried at
 		// once and an unchanged one waits.
@@ -117,7 +128,7 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		next = pause(err, min(time.Second<<min(p.failures-1, 10), max(interval, time.Second), maxBackoff))
 		p.notBefore = time.Now().Add(next)
 		l.metrics.syncSeconds.WithLabelValues("failed").Observe(time.Since(start).Seconds())
-	} else {
+	default:
 		p.failures, p.notBefore = 0, time.Time{}
 		if p.commit != commit && !observing(gs) {
 			l.metrics.syncSeconds.WithLabelValues("applied").Observe(time.Since(start).Seconds())

@@ -26,10 +26,18 @@ type policiesResult struct {
 	message string
 }
 
+// holds is a failure where a commit has to wait for its policies.
+func (r policiesResult) holds(gs *v1alpha1.GitSync) error {
+	if r.err == nil || gs.Spec.Policies.OnFailure != v1alpha1.OnFailureHoldCommit {
+		return nil
+	}
+	return &failure{"PoliciesFailed", fmt.Errorf("the commit waits for its policies (spec.policies.onFailure: HoldCommit): %w", r.err)}
+}
+
 // loadPolicies compiles and tests the policies of a commit and hands them to
-// the other replicas as a ChangePolicy. A set that fails changes nothing and
-// keeps no commit from being applied: git's way to production does not depend
-// on an unrelated file.
+// the other replicas as a ChangePolicy. A set that fails changes nothing and,
+// unless the GitSync wants it so, keeps no commit from being applied: git's way
+// to production does not depend on an unrelated file.
 func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot source.Snapshot) policiesResult {
 	modules, err := policyModules(snapshot.FS, gs.Spec.Policies.Paths)
 	if err != nil {
