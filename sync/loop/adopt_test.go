@@ -117,6 +117,20 @@ func TestNothingIsPrunedAfterTakingOver(t *testing.T) {
 	}
 }
 
+func TestNothingIsPrunedWithANewPathThatTakesOver(t *testing.T) {
+	s := newTheatre(t)
+	s.push("a/cm.yaml", configMap("settings", "git"))
+	s.push("b/equal.yaml", configMap("equal", "git"))
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.Path = "a" })
+	s.synced()
+	s.exists("equal", map[string]string{"key": "git"})
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.Path = "b" })
+	s.synced()
+	if len(s.configMap("settings").Labels) > 0 || !s.held("equal") {
+		t.Errorf("settings = %v, equal is held: %t", s.configMap("settings").Labels, s.held("equal"))
+	}
+}
+
 func TestAdoptForceAndNever(t *testing.T) {
 	s := newTheatre(t)
 	s.exists("equal", map[string]string{"key": "git"})

@@ -40,6 +40,7 @@ func (l *Loop) foresee(ctx context.Context, a *attempt) error {
 		}
 	}
 	a.setAside()
+	a.adopts()
 	return l.decideFates(ctx, a)
 }
 

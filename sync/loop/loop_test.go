@@ -280,7 +280,7 @@ func (s *theatre) fails(reason string, words ...string) {
 // await waits until the condition holds.
 func (s *theatre) await(what string, condition func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute) // for a busy machine
 	for !condition() {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("never came true: %s", what)

@@ -134,6 +134,7 @@ func TestObserveWritesNothingAndJudgesEverything(t *testing.T) {
 		world.Must(t, shared.Client.Get(t.Context(), r.sync, gs))
 		edited := gs.DeepCopy()
 		edited.Spec.Enforcement.Mode = v1alpha1.ModeEnforce
+		edited.Spec.Adopt = v1alpha1.AdoptForce
 		world.Must(t, shared.Client.Patch(t.Context(), edited, client.MergeFrom(gs)))
 		r.is(t, metav1.ConditionTrue, "Applied", "")
 		if got := settings().Data["key"]; got != "git" {
