@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 // refuseAll is a judge without policies.
 type refuseAll struct{}
 
+func (refuseAll) Prompt(*policy.Change) bool { return true }
+
 func (refuseAll) Decide(context.Context, *policy.Change) policy.Decision {
 	return policy.Decision{ID: "7f3k2", Verdict: policy.Refuse, Class: policy.RuleDefault}
 }
