@@ -158,7 +158,7 @@ func (p *Program) Samples(ctx context.Context) ([][]byte, error) {
 	}
 	var out [][]byte
 	for _, call := range []string{"request", "drift", "deletion"} {
-		query, err := rego.New(rego.Query("x := data.mainstay.testing."+call+"({})"), rego.Compiler(compiler), coversFunction()).PrepareForEval(ctx)
+		query, err := rego.New(rego.Query("x := data.mainstay.testing."+call+"({})"), rego.Compiler(compiler), coversFunction(), boundedFunctions).PrepareForEval(ctx)
 		if err != nil {
 			return nil, err
 		}

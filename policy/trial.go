@@ -93,7 +93,7 @@ func (p *Program) try(ctx context.Context, modules map[string]*ast.Module, filte
 		CapturePrintOutput(true).
 		RaiseBuiltinErrors(true).
 		SetParallel(1).
-		AddCustomBuiltins([]*tester.Builtin{coversForTests()}).
+		AddCustomBuiltins(append(boundedForTests(), coversForTests())).
 		EnableTracing(trace).
 		Filter(filter)
 	if covered != nil {

@@ -196,14 +196,14 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 		"source": map[string]any{
 			"url": https, "path": ".", "ref": map[string]any{"branch": "main"},
 		},
-		"interval": "1m", "timeout": "5m", "prune": true, "deletionPolicy": "Orphan",
+		"interval": "1m", "timeout": "5m", "adopt": "Equal", "prune": true, "maxPrune": "50%", "deletionPolicy": "Orphan",
 		"enforcement": map[string]any{"mode": "Enforce", "undeclared": "RejectPeople", "controllers": "Refuse"},
 	}
 	if diff := cmp.Diff(want, object.Object["spec"]); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}
 	t.Run("and what is said stays as it is said", func(t *testing.T) {
-		said := gitSync("interval: 10s", "timeout: 30s", "prune: false", "deletionPolicy: Delete", "enforcement: {mode: Warn, undeclared: Permit}")
+		said := gitSync("interval: 10s", "timeout: 30s", "adopt: Never", "prune: false", "maxPrune: 10%", "deletionPolicy: Delete", "enforcement: {mode: Warn, undeclared: Permit}")
 		object, err := k.create("said", said)
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 		got := maps.Clone(object.Object["spec"].(map[string]any))
 		delete(got, "source")
 		want := map[string]any{
-			"interval": "10s", "timeout": "30s", "prune": false, "deletionPolicy": "Delete",
+			"interval": "10s", "timeout": "30s", "adopt": "Never", "prune": false, "maxPrune": "10%", "deletionPolicy": "Delete",
 			"enforcement": map[string]any{"mode": "Warn", "undeclared": "Permit", "controllers": "Refuse"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -252,11 +252,12 @@ func TestStatusIsWrittenApartFromTheSpec(t *testing.T) {
 func TestChangePoliciesAreValidated(t *testing.T) {
 	k := newKind(t, "ChangePolicy", "changepolicies")
 	k.refuses(map[string]refused{
-		"no modules":                       {"{}", "spec.modules: Required value"},
-		"an empty set of modules":          {"modules: {}", "spec.modules"},
+		"no policies":                      {"{}", "modules or library must name a policy"},
+		"an empty set of modules":          {"modules: {}", "modules or library must name a policy"},
+		"an empty library":                 {"library: []", "modules or library must name a policy"},
 		"a module that is not named .rego": {"modules: {hpa.rego: package hpa, notes.txt: x}", "every module's name must end in .rego"},
 		"a module that is no text":         {"modules: {hpa.rego: {a: b}}", "spec.modules.hpa.rego"},
-		"a field that does not exist":      {"modules: {hpa.rego: package hpa}\nparameters: {a: b}", `unknown field "spec.parameters"`},
+		"a field that does not exist":      {"modules: {hpa.rego: package hpa}\nsettings: {a: b}", `unknown field "spec.settings"`},
 	})
 	k.accepts(map[string]string{"a policy with its test": "modules: {hpa/hpa.rego: package hpa, hpa/hpa_test.rego: package hpa}"})
 }
