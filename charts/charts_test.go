@@ -55,7 +55,7 @@ func TestRenderHoldsWhatIsAskedFor(t *testing.T) {
 		"ClusterRoleBinding mainstay", "ClusterRoleBinding mainstay-apply-cluster-admin",
 		"CustomResourceDefinition breakglasses.mainstay.dev", "CustomResourceDefinition changepolicies.mainstay.dev",
 		"CustomResourceDefinition gitsyncs.mainstay.dev", "CustomResourceDefinition inventories.mainstay.dev",
-		"Role mainstay", "RoleBinding mainstay", "ServiceAccount mainstay",
+		"Role mainstay", "Role mainstay-reader", "RoleBinding mainstay", "RoleBinding mainstay-authentication-reader", "ServiceAccount mainstay",
 	}
 	program := []string{"ConfigMap mainstay", "Deployment mainstay", "PodDisruptionBudget mainstay", "Service mainstay"}
 	tests := map[string]struct {

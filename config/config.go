@@ -32,6 +32,7 @@ type Config struct {
 	Webhook        Webhook        `json:"webhook"`
 	Metrics        Metrics        `json:"metrics"`
 	Health         Health         `json:"health"`
+	Decisions      Decisions      `json:"decisions"`
 	LeaderElection LeaderElection `json:"leaderElection"`
 	Sync           Sync           `json:"sync"`
 	Policies       Policies       `json:"policies"`
@@ -89,6 +90,16 @@ type Service struct {
 type Metrics struct {
 	// BindAddress is where it listens; "0" turns it off.
 	BindAddress string `json:"bindAddress"`
+}
+
+// Decisions is the endpoint at which people read what the replicas decided, by
+// HTTPS.
+type Decisions struct {
+	// BindAddress is where it listens; "0" turns it off.
+	BindAddress string `json:"bindAddress"`
+	// URL is how people reach it where it runs outside the cluster; inside they
+	// reach each replica through the API server.
+	URL string `json:"url,omitempty"`
 }
 
 // Health is the endpoint for the kubelet's probes.
@@ -182,6 +193,7 @@ func base() *Config {
 		},
 		Metrics:        Metrics{BindAddress: ":8080"},
 		Health:         Health{BindAddress: ":8081"},
+		Decisions:      Decisions{BindAddress: ":8443"},
 		LeaderElection: LeaderElection{Enabled: true},
 		Sync:           Sync{CacheDir: "/var/cache/mainstay", Parallelism: 32},
 		BreakGlass:     BreakGlass{MaxDuration: metav1.Duration{Duration: 4 * time.Hour}},

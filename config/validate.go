@@ -54,6 +54,12 @@ func (c *Config) Validate() error {
 		check("metrics.bindAddress", bindAddress(c.Metrics.BindAddress))
 	}
 	check("health.bindAddress", bindAddress(c.Health.BindAddress))
+	if c.Decisions.BindAddress != "0" {
+		check("decisions.bindAddress", bindAddress(c.Decisions.BindAddress))
+	}
+	if u, err := url.Parse(c.Decisions.URL); c.Decisions.URL != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		wrong("decisions.url", "must be like https://host:port, is %q", c.Decisions.URL)
+	}
 	if c.Sync.CacheDir == "" {
 		wrong("sync.cacheDir", "must name a folder")
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 // Grant is an approved BreakGlass. Whoever makes one vouches for the approval:
@@ -103,6 +104,17 @@ const coreKinds = "core"
 
 // ExactKind names a kind as a scope does that means no other group's.
 func ExactKind(group, kind string) string { return kind + "." + cmp.Or(group, coreKinds) }
+
+// Speaks tells whether the grant's scope has an object in it, whoever asks and
+// for whatever operation.
+func (g *Grant) Speaks(id ownership.ID) bool {
+	among := func(list []string, match func(string) bool) bool {
+		return len(list) == 0 || slices.ContainsFunc(list, match)
+	}
+	return among(g.Scope.Namespaces, func(x string) bool { return x == id.Namespace }) &&
+		among(g.Scope.Kinds, func(x string) bool { return x == id.Kind || x == ExactKind(id.Group, id.Kind) }) &&
+		among(g.Scope.Names, func(x string) bool { return nameMatches(x, id.Name) })
+}
 
 // inScope tells whether a scope speaks of a change's object and operation.
 func inScope(s *v1alpha1.BreakGlassScope, c *Change) bool {

@@ -243,6 +243,10 @@ func segmentText(s fieldset.Segment) string {
 	return s.String()
 }
 
+// Hidden tells whether a path of a Secret holds, or contains, what must not be
+// shown.
+func Hidden(path fieldset.Path) bool { return hidden(path) }
+
 // hidden tells whether a path of a Secret holds, or contains, what must not be
 // shown.
 func hidden(path fieldset.Path) bool {

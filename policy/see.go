@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 // Sight is the policies that were in force at one time. To take it costs
@@ -146,4 +148,25 @@ func (c *cluster) seen(data map[string]map[string]map[string]ast.Value, group, k
 		data[group][kind][name] = b.read()
 	}
 	return n
+}
+
+// RuleIn is a rule of a source.
+type RuleIn struct {
+	RuleInfo
+	Source string
+}
+
+// RulesFor are the rules of all sources that speak of an object, those that are
+// built in left out.
+func (e *Engine) RulesFor(record *ownership.Record) []RuleIn {
+	var out []RuleIn
+	for _, s := range e.sources.Load().list {
+		if s.builtin() || !s.speaksOf(&Change{Record: record}) {
+			continue
+		}
+		for _, r := range s.loaded.Rules {
+			out = append(out, RuleIn{r, s.Key})
+		}
+	}
+	return out
 }

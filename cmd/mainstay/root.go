@@ -18,7 +18,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/adopt"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/decisions"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/explain"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/log"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
@@ -40,6 +43,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand(), render.NewCommand())
+	cmd.AddCommand(explain.NewCommand(), log.NewCommand(), decisions.NewCommand())
 	return cmd
 }
 

@@ -58,6 +58,7 @@ type LineObject struct {
 	Group     string `json:"group,omitempty"`
 	Version   string `json:"version"`
 	Kind      string `json:"kind"`
+	Resource  string `json:"resource,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
 	UID       string `json:"uid,omitempty"`
@@ -94,7 +95,7 @@ func NewLine(change *policy.Change, decision policy.Decision, cluster string, ma
 		Verdict: string(decision.Verdict), Mode: string(change.Mode()), Class: decision.Class, Rule: decision.Rule,
 		Reason: decision.Reason, Severity: decision.Severity, Until: decision.Until, Errors: decision.Errors, Library: decision.Library,
 		Object: LineObject{
-			Group: record.Group, Version: record.Version, Kind: record.Kind,
+			Group: record.Group, Version: record.Version, Kind: record.Kind, Resource: record.Resource,
 			Namespace: record.Namespace, Name: record.Name,
 		},
 		Pod: change.Pod, Policies: decision.Policies, Revision: record.Sync.Applied.Name, DryRun: change.DryRun,

@@ -53,6 +53,16 @@ func Link(sync *ownership.Sync, content *ownership.Content, at int) string {
 	}
 }
 
+// Repository is a GitSync's repository without the credentials of its URL.
+func Repository(sync *ownership.Sync) string {
+	u, err := url.Parse(sync.URL)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
 // escape escapes a path's segments, not its slashes.
 func escape(path string) string {
 	return (&url.URL{Path: path}).EscapedPath()

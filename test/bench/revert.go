@@ -271,6 +271,7 @@ func serveReplica(ctx context.Context, dir string, out io.Writer) error {
 	c := config.Default()
 	c.Namespace = string(namespace)
 	c.Webhook.BindAddress, c.Health.BindAddress, c.Metrics.BindAddress = addresses[0], addresses[1], "0"
+	c.Decisions.BindAddress = "0"
 	c.Webhook.URL, c.Webhook.Service = "https://"+addresses[0], nil
 	c.Sync.CacheDir = filepath.Join(dir, "replica")
 	c.LeaderElection.Enabled = false

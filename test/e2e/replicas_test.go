@@ -49,6 +49,7 @@ func startReplica(t *testing.T, webhook map[string]any) *replica {
 	maps.Copy(config["webhook"].(map[string]any), webhook)
 	config["metrics"] = map[string]any{"bindAddress": r.metrics}
 	config["health"] = map[string]any{"bindAddress": r.health}
+	config["decisions"] = map[string]any{"bindAddress": "0"}
 	config["leaderElection"] = map[string]any{"enabled": true}
 	config["sync"] = map[string]any{"cacheDir": filepath.Join(dir, "cache")}
 	raw, err = yaml.Marshal(config)

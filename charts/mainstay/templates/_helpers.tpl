@@ -35,6 +35,7 @@ The configuration file: the user's part, and over it what the chart decides.
   "webhook" (dict "bindAddress" ":10250" "service" $service)
   "metrics" (dict "bindAddress" ":8080")
   "health" (dict "bindAddress" ":8081")
+  "decisions" (dict "bindAddress" ":8443")
   "leaderElection" (dict "enabled" true)
   "sync" (dict "cacheDir" "/var/cache/mainstay") -}}
 {{- if .Values.controller.clientCAConfigMap -}}

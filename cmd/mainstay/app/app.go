@@ -29,6 +29,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/reading"
 	"github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
@@ -295,6 +296,17 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		}
 		tlsConfig = callers.required(tlsConfig)
 	}
+	var served []interface{ Start(context.Context) error }
+	if cfg.Decisions.BindAddress != "0" {
+		readers, err := reading.New(reading.Options{
+			Ring: decisions, Judge: engine, Index: index, Permits: permits.ForObject, Permitted: permits.Find, Grants: grants.Active,
+			Suspended: suspensions.State, Live: liveObject(dynamicClient), Who: reading.NewAuthenticator(kube).Who, May: mayDo(kube), Mask: key.Mask, Clock: time.Now,
+		})
+		if err != nil {
+			return nil, err
+		}
+		served = append(served, newDecisionServer(cfg, readers, certificate.TLSConfig(), kube, certificate, log.WithName("decisions")))
+	}
 	server := newServer(cfg.Webhook.BindAddress, handler, tlsConfig, log.WithName("webhook"))
 
 	// The sync loop.
@@ -335,9 +347,9 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	}
 
 	// Everything that runs.
-	for _, part := range []interface{ Start(context.Context) error }{
+	for _, part := range append(served, []interface{ Start(context.Context) error }{
 		knowledge, permits, wayOut, suspensions, grants, refusals, uses, recorder, decisions, certificate, registered, server,
-	} {
+	}...) {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)
 		}

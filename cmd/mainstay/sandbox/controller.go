@@ -109,8 +109,8 @@ func startController(ctx context.Context, s *State, cluster *controlplane.Cluste
 // choosePorts keeps the controller's ports where they are free.
 func (s *State) choosePorts() error {
 	p := &s.Ports
-	for _, port := range []*int{&p.Webhook, &p.Metrics, &p.Health} {
-		chosen, err := controlplane.FreePort(*port, p.Webhook, p.Metrics, p.Health)
+	for _, port := range []*int{&p.Webhook, &p.Metrics, &p.Health, &p.Decisions} {
+		chosen, err := controlplane.FreePort(*port, p.Webhook, p.Metrics, p.Health, p.Decisions)
 		if err != nil {
 			return err
 		}
@@ -143,6 +143,7 @@ func writeControllerConfig(s *State) error {
 		},
 		"metrics":        map[string]any{"bindAddress": loopback(s.Ports.Metrics)},
 		"health":         map[string]any{"bindAddress": loopback(s.Ports.Health)},
+		"decisions":      map[string]any{"bindAddress": loopback(s.Ports.Decisions), "url": "https://" + loopback(s.Ports.Decisions)},
 		"leaderElection": map[string]any{"enabled": false},
 		// Whoever plays here is alone.
 		"breakGlass": map[string]any{"emergencyGroups": []string{"developers"}},

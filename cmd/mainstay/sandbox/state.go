@@ -37,9 +37,10 @@ type State struct {
 
 // Ports are the controller's ports on the loopback address.
 type Ports struct {
-	Webhook int `json:"webhook"`
-	Metrics int `json:"metrics"`
-	Health  int `json:"health"`
+	Webhook   int `json:"webhook"`
+	Metrics   int `json:"metrics"`
+	Health    int `json:"health"`
+	Decisions int `json:"decisions"`
 }
 
 // kubectlCache is the name of the folder where kubectl keeps what the API
