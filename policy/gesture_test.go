@@ -63,14 +63,14 @@ func TestMainstaysFinalizerOnAGitSync(t *testing.T) {
 func TestGesturesOnAGitSyncAreNoChange(t *testing.T) {
 	const baseline = `{"metadata":{"name":"x"},"spec":{"a":1}}`
 	const gestures = `{"metadata":{"name":"x","annotations":{"mainstay.dev/suspend":"1h why","mainstay.dev/requested-at":"now","mainstay.dev/confirm":"x"}},"spec":{"a":1}}`
-	both := []string{"metadata.annotations[\"mainstay.dev/confirm\"]", "metadata.annotations[\"mainstay.dev/requested-at\"]", "metadata.annotations[\"mainstay.dev/suspend\"]"}
+	all := []string{"metadata.annotations[\"mainstay.dev/confirm\"]", "metadata.annotations[\"mainstay.dev/requested-at\"]", "metadata.annotations[\"mainstay.dev/suspend\"]"}
 	for name, tt := range map[string]struct {
 		id   ownership.ID
 		want []string
 	}{
-		"of a GitSync":               {ownership.ID{Group: "mainstay.dev", Kind: "GitSync", Namespace: "a", Name: "x"}, both[:1]},
-		"of another kind":            {ownership.ID{Group: "mainstay.dev", Kind: "ChangePolicy", Namespace: "a", Name: "x"}, both},
-		"of another group's GitSync": {ownership.ID{Group: "example.org", Kind: "GitSync", Namespace: "a", Name: "x"}, both},
+		"of a GitSync":               {ownership.ID{Group: "mainstay.dev", Kind: "GitSync", Namespace: "a", Name: "x"}, nil},
+		"of another kind":            {ownership.ID{Group: "mainstay.dev", Kind: "ChangePolicy", Namespace: "a", Name: "x"}, all},
+		"of another group's GitSync": {ownership.ID{Group: "example.org", Kind: "GitSync", Namespace: "a", Name: "x"}, all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			content := &ownership.Content{Baseline: json.RawMessage(baseline), Fields: json.RawMessage(`{"f:spec":{"f:a":{}}}`)}

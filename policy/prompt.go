@@ -87,7 +87,7 @@ func promptCall(known map[string]bool, terms []*ast.Term) bool {
 	if !ok {
 		return false
 	}
-	switch name := ref.String(); {
+	switch name := strings.TrimPrefix(ref.String(), boundedPrefix); {
 	case known[name] || ref.HasPrefix(ast.DefaultRootRef):
 		return true // functions of Rego are among the dependencies
 	case name == "regex.match":

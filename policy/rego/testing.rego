@@ -24,10 +24,13 @@ drift(overrides) := object.union(
 
 # METADATA
 # title: The same change, in a commit that is about to be applied
-sync(overrides) := object.union(object.union(object.union(_base, service_account("mainstay-system", "mainstay")), {
-	"origin": "sync",
-	"actor": {"confidence": "record"},
-}), overrides)
+sync(overrides) := object.union(
+	object.union(object.union(_base, service_account("mainstay-system", "mainstay")), {
+		"origin": "sync",
+		"actor": {"confidence": "record"},
+	}),
+	overrides,
+)
 
 # METADATA
 # title: A request to delete a Deployment
