@@ -210,7 +210,7 @@ func TestWhatCannotBeFetchedSaysWhatToDo(t *testing.T) {
 		},
 		"a path that is not there": {
 			func(source *v1alpha1.Source) { source.Path = "clusters/prod" },
-			"RenderFailed",
+			"PathNotFound",
 			[]string{`path "clusters/prod" does not exist`, "spec.source.path"},
 		},
 		"a Secret that is not there": {
