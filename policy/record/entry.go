@@ -140,7 +140,7 @@ func (e *entry) key() [sha256.Size]byte {
 		b.WriteString(c.User.Username)
 	}
 	for _, text := range []string{
-		string(c.Origin), string(c.Operation), c.SubResource, c.Pod, c.Record.ID.String(), string(c.Record.Mode()),
+		string(c.Origin), string(c.Operation), c.SubResource, c.Pod, c.ID().String(), string(c.Mode()),
 		string(d.Verdict), d.Class, d.Rule, d.Reason, d.Policies,
 	} {
 		b.WriteByte(0)

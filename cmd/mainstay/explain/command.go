@@ -69,7 +69,7 @@ decisions.mainstay.dev, as with the ClusterRole mainstay-view.`,
 				if err != nil {
 					return replicas.Verdict(err)
 				}
-				return print(p.out, output, d, func() error { return p.decision(d) })
+				return show(p.out, output, d, func() error { return p.decision(d) })
 			}
 			q, err := query(cmd.Context(), c, flags.Namespace, what)
 			if err != nil {
@@ -79,7 +79,7 @@ decisions.mainstay.dev, as with the ClusterRole mainstay-view.`,
 			if err != nil {
 				return replicas.Verdict(err)
 			}
-			if err := print(p.out, output, o, func() error { return p.object(o) }); err != nil {
+			if err := show(p.out, output, o, func() error { return p.object(o) }); err != nil {
 				return err
 			}
 			if o.Declared == nil && !o.Live {
@@ -97,7 +97,7 @@ decisions.mainstay.dev, as with the ClusterRole mainstay-view.`,
 
 var isID = regexp.MustCompile(`^[a-z0-9]{5,16}$`)
 
-func print(out io.Writer, format string, what any, people func() error) error {
+func show(out io.Writer, format string, what any, people func() error) error {
 	if format != "json" {
 		return people()
 	}

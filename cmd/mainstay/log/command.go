@@ -99,7 +99,7 @@ func (o *options) run(cmd *cobra.Command, q *reading.Query) error {
 
 // read reads the ledger from a file.
 func (o *options) read(cmd *cobra.Command, q *reading.Query, each func(record.Record) error) error {
-	var in io.Reader = cmd.InOrStdin()
+	in := cmd.InOrStdin()
 	name := "the input"
 	if o.file != "-" {
 		file, err := os.Open(o.file)

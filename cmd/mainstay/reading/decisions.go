@@ -42,7 +42,7 @@ func (h *handler) decisions(w http.ResponseWriter, r *http.Request, v *viewer) e
 		changed := h.Ring.Changed()
 		for one, err := range h.Ring.Read(selected) {
 			if err != nil {
-				return nil //nolint:nilerr // the answer has begun, and ends early
+				return nil // the answer has begun, and ends early
 			}
 			selected.After = one.Number
 			if !query.Matches(&one.Line) {
@@ -50,7 +50,7 @@ func (h *handler) decisions(w http.ResponseWriter, r *http.Request, v *viewer) e
 			}
 			shown, err := v.show(ctx, one.Record)
 			if err != nil || out.Encode(shown) != nil {
-				return nil //nolint:nilerr // as above
+				return nil // as above
 			}
 		}
 		if !query.Follow {
@@ -63,7 +63,7 @@ func (h *handler) decisions(w http.ResponseWriter, r *http.Request, v *viewer) e
 		case <-changed:
 		case <-alive.C:
 			if _, err := w.Write([]byte("\n")); err != nil {
-				return nil //nolint:nilerr // nobody reads any more
+				return nil // nobody reads any more
 			}
 		}
 	}

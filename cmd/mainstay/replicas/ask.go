@@ -79,7 +79,7 @@ func (c *Cluster) follow(ctx context.Context, all []*replica, q *reading.Query, 
 	}
 	group.Wait()
 	if ctx.Err() != nil {
-		return nil // whoever followed has seen enough
+		return nil //nolint:nilerr // whoever followed has seen enough
 	}
 	return c.some(all, errs)
 }
