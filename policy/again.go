@@ -56,14 +56,6 @@ func (a *trail) heard(kind string, answers []*answer) {
 	}
 }
 
-// whole is all of input, for what is asked once more in another way.
-func (j *judgement) whole() ast.Value {
-	if j.trail != nil {
-		return j.input
-	}
-	return j.engine.input(j.change, j.paths, j.reads)
-}
-
 // Again judges a change as it was recorded: input is what See gave, or a
 // fixture of the same form. The policies that are loaded now decide, by the
 // recorded time and by nothing else of today but the objects and grants that

@@ -142,7 +142,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		var terms []*ast.Term
 		err := j.engine.unlisted(s.source)
 		if err == nil && s.denials {
-			terms, err = j.guarded(ctx, s.source.breaker(&s.source.denyBreaker), s.source.denials, j.input, j.engine.options.Deadline, s.source.culprits(kindDeny))
+			terms, err = j.guarded(ctx, s.breaker(&s.denyBreaker), s.source.denials, j.input, j.engine.options.Deadline, s.culprits(kindDeny))
 		}
 		var answers []*answer
 		if err == nil {
@@ -291,7 +291,7 @@ func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 	if !s.exceptions {
 		return nil
 	}
-	terms, err := j.guarded(ctx, s.source.breaker(&s.source.exceptionBreaker), s.source.exceptions, j.input, j.engine.options.Deadline, s.source.culprits(kindException))
+	terms, err := j.guarded(ctx, s.breaker(&s.exceptionBreaker), s.source.exceptions, j.input, j.engine.options.Deadline, s.culprits(kindException))
 	if err == nil {
 		return j.valid(s.source, terms)
 	}
@@ -308,7 +308,7 @@ func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 		query, err := p.prepare()
 		var terms []*ast.Term
 		if err == nil {
-			terms, err = j.guarded(ctx, s.source.breaker(&p.breaker), &query, whole, limit, func() string { return p.name + "." + kindException })
+			terms, err = j.guarded(ctx, s.breaker(&p.breaker), &query, whole, limit, func() string { return p.name + "." + kindException })
 		}
 		if err != nil {
 			j.failed(s.source, kindException, err)

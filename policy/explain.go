@@ -211,6 +211,7 @@ func (t *tracer) TraceEvent(e topdown.Event) {
 			if f := t.frames[e.QueryID]; f != nil {
 				f.exited = true
 			}
+		default:
 		}
 	case ast.Body:
 		// A comprehension, an every or a negation belongs to its rule.
@@ -232,6 +233,7 @@ func (t *tracer) TraceEvent(e topdown.Event) {
 			s := f.step(e.Location, node.Index)
 			s.fails++
 			s.note(&e)
+		default:
 		}
 	}
 }

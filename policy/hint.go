@@ -15,8 +15,8 @@ import (
 // person asks.
 func (j *judgement) hint(uncovered []Field) []string {
 	w := library.Write{Group: j.change.Kind.Group, Kind: j.change.Kind.Kind}
-	switch user := j.change.User; {
-	case user == nil:
+	switch user := j.change.User; user {
+	case nil:
 		for _, f := range uncovered {
 			w.Manager = f.Manager
 		}

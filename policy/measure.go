@@ -97,9 +97,7 @@ func (p *Program) single(ctx context.Context, x Entry) (*rego.PreparedEvalQuery,
 		})
 		modules[file] = m
 	}
-	for file, m := range p.library {
-		modules[file] = m
-	}
+	maps.Copy(modules, p.library)
 	// Not strict: what only the other rules use is left over.
 	compiler := ast.NewCompiler().WithCapabilities(p.box.capabilities).WithDefaultRegoVersion(ast.RegoV1)
 	if compiler.Compile(modules); compiler.Failed() {

@@ -15,7 +15,7 @@ import (
 
 func TestWhenAQuarantineBeginsAndEnds(t *testing.T) {
 	rules := func() string { return "p.deny" }
-	at := func(d time.Duration) time.Time { return noon.Add(d) }
+	at := noon.Add
 	over := func(b *breaker, now time.Time, n int) (began bool) {
 		for range n {
 			began = b.note(now, true, rules) || began

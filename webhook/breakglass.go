@@ -82,9 +82,9 @@ func (h *Handler) breakGlass(ctx context.Context, req *request) (reason string) 
 		return h.updated(ctx, req, before, after)
 	case policy.Delete:
 		return h.dropped(ctx, req, before)
-	case policy.Connect:
+	default:
+		return "there is no such operation"
 	}
-	return "there is no such operation"
 }
 
 // breakGlassOf reads a document of the request; nil for none.

@@ -109,8 +109,9 @@ func (t goType) Open() bool {
 		return true
 	case reflect.Struct:
 		return p.Name() == "RawExtension" || p.Name() == "JSON"
+	default:
+		return false
 	}
-	return false
 }
 
 // scalar tells whether a struct is written as a text or a number.
@@ -136,6 +137,7 @@ func (t goType) Field(name string) (Schema, bool) {
 				return goType{f.Type, f.Tag.Get("patchMergeKey")}, true
 			}
 		}
+	default:
 	}
 	return nil, false
 }

@@ -135,7 +135,8 @@ func (r *Reloader) enter(cp *v1alpha1.ChangePolicy, trouble policy.Trouble, now 
 	replicas := slices.DeleteFunc(cp.Status.Replicas, func(s v1alpha1.ReplicaStatus) bool {
 		return s.Name == mine.Name || now.Sub(s.Time.Time) > goneAfter
 	})
-	cp.Status.Replicas = append(replicas, mine)
+	replicas = append(replicas, mine)
+	cp.Status.Replicas = replicas
 	slices.SortFunc(cp.Status.Replicas, func(a, b v1alpha1.ReplicaStatus) int {
 		if a.Name < b.Name {
 			return -1

@@ -88,7 +88,7 @@ func TestARefThatGoesBackWaits(t *testing.T) {
 			t.Errorf("key = %q, want what was confirmed", got)
 		}
 	})
-	t.Run("or all may", func(t *testing.T) {
+	t.Run("or all may", func(*testing.T) {
 		s.push("cm.yaml", configMap("settings", "three"))
 		s.synced()
 		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.AllowRewind = true })

@@ -60,7 +60,7 @@ func keeper(objects ...[]byte) string {
 		}
 		for _, k := range keepers {
 			value := fastjson.GetString(raw, "metadata", "annotations", k.name)
-			for _, option := range strings.Split(value, ",") { // as Argo CD has several
+			for option := range strings.SplitSeq(value, ",") { // as Argo CD has several
 				if strings.TrimSpace(option) == k.value {
 					return k.name + ": " + k.value
 				}

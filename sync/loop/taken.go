@@ -30,8 +30,11 @@ const (
 // incidental are resources whose objects come and go with a namespace or with
 // other objects.
 var incidental = []schema.GroupResource{
-	{Resource: "events"}, {Group: "events.k8s.io", Resource: "events"}, {Resource: "endpoints"},
-	{Group: "discovery.k8s.io", Resource: "endpointslices"}, {Group: "coordination.k8s.io", Resource: "leases"},
+	{Resource: "events"},
+	{Group: "events.k8s.io", Resource: "events"},
+	{Resource: "endpoints"},
+	{Group: "discovery.k8s.io", Resource: "endpointslices"},
+	{Group: "coordination.k8s.io", Resource: "leases"},
 	{Group: "mainstay.dev", Resource: "inventories"},
 }
 

@@ -41,10 +41,10 @@ func align(source, text string) *aligned {
 	for i := range best {
 		best[i] = make([]int32, len(to)+1)
 	}
-	for i := len(from) - 1; i >= 0; i-- {
+	for i, f := range slices.Backward(from) {
 		for j := len(to) - 1; j >= 0; j-- {
 			best[i][j] = max(best[i+1][j], best[i][j+1])
-			if n := from[i].covers(to[j]); n > 0 {
+			if n := f.covers(to[j]); n > 0 {
 				best[i][j] = max(best[i][j], best[i+1][j+1]+int32(n))
 			}
 		}
@@ -145,7 +145,7 @@ func (h *release) failed(pass int, err error) error {
 	for _, match := range templateAt.FindAllStringSubmatch(message, -1) {
 		if known := h.files[match[1]]; known != "" {
 			file, name = known, match[1]
-			line, _ = strconv.Atoi(match[2]) //nolint:errcheck // digits
+			line, _ = strconv.Atoi(match[2])
 			break
 		}
 	}

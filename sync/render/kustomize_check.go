@@ -24,9 +24,9 @@ func (k *kustomization) check(folder string) error {
 	if k.files[folder] != "" {
 		return nil
 	}
-	file, err := k.find(folder)
-	if err != nil || file == "" {
-		return err
+	file := k.find(folder)
+	if file == "" {
+		return nil
 	}
 	k.files[folder] = file
 	content, err := k.tree.read(file)
@@ -41,6 +41,7 @@ func (k *kustomization) check(folder string) error {
 	if kust == nil {
 		return nil
 	}
+	//nolint:staticcheck // old kustomizations have bases
 	for _, name := range slices.Concat(kust.Resources, kust.Bases, kust.Components) {
 		if err := k.checkEntry(file, folder, name); err != nil {
 			return err
@@ -55,7 +56,7 @@ func (k *kustomization) check(folder string) error {
 }
 
 // find is the kustomization file in a folder.
-func (k *kustomization) find(folder string) (string, error) {
+func (k *kustomization) find(folder string) string {
 	var found []string
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		_, err := fs.Stat(k.tree.fsys, path.Join(folder, name))
@@ -71,12 +72,12 @@ func (k *kustomization) find(folder string) (string, error) {
 		if len(k.problems.errs) == 0 {
 			k.problems.add(folder, 0, "has no kustomization.yaml: write one, or set spec.render.type to Plain or Helm")
 		}
-		return "", nil
+		return ""
 	case 1:
-		return found[0], nil
+		return found[0]
 	default:
 		k.problems.add(found[1], 0, "is one kustomization file too many in its folder: %s is there as well", found[0])
-		return "", nil
+		return ""
 	}
 }
 
@@ -143,6 +144,7 @@ func (k *kustomization) parse(file string, content []byte) *types.Kustomization 
 	before := len(k.problems.errs)
 	doc := &document{file: file, offset: 1, line: 1, text: content}
 	k.docs[file] = []*document{doc}
+	//nolint:staticcheck // as above
 	for _, name := range slices.Concat(kust.Resources, kust.Bases, kust.Components, kust.Generators, kust.Transformers, kust.Validators, pathsOf(kust)) {
 		if remote(name) {
 			k.problems.add(file, k.lineOf(file, name),
@@ -166,9 +168,11 @@ func (k *kustomization) parse(file string, content []byte) *types.Kustomization 
 // pathsOf are the files that a kustomization reads beside resources.
 func pathsOf(kust *types.Kustomization) []string {
 	paths := slices.Concat(kust.Crds, kust.Configurations)
+	//nolint:staticcheck // as above
 	for _, patch := range slices.Concat(kust.Patches, kust.PatchesJson6902) {
 		paths = append(paths, patch.Path)
 	}
+	//nolint:staticcheck // as above
 	for _, patch := range kust.PatchesStrategicMerge {
 		if !strings.Contains(string(patch), "\n") {
 			paths = append(paths, string(patch))

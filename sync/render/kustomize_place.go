@@ -243,9 +243,9 @@ func (o *overlaid) patched(step resource.Origin, built *document, steps []any, v
 
 // operation is the line of the JSON patch's operation that sets the field.
 func operation(patch *document, steps []any, value string) int {
-	pointer := ""
+	var pointer strings.Builder
 	for _, step := range steps {
-		pointer += "/" + ownership.EscapeStep(fmt.Sprint(step))
+		pointer.WriteString("/" + ownership.EscapeStep(fmt.Sprint(step)))
 	}
 	list, _ := patch.find()
 	if list == nil {
@@ -254,7 +254,7 @@ func operation(patch *document, steps []any, value string) int {
 	for _, op := range list.Content {
 		_, at := childNode(op, "path")
 		position, set := childNode(op, "value")
-		if at != nil && set != nil && at.Value == pointer && set.Value == value {
+		if at != nil && set != nil && at.Value == pointer.String() && set.Value == value {
 			return patch.offset + position.Line - 1
 		}
 	}
@@ -279,6 +279,7 @@ func (k *kustomization) patches(file string) []*document {
 	if kust == nil {
 		return nil
 	}
+	//nolint:staticcheck // old kustomizations have them
 	for _, patch := range slices.Concat(kust.Patches, kust.PatchesJson6902) {
 		if patch.Path != "" {
 			k.addPatch(file, patch.Path)
@@ -286,6 +287,7 @@ func (k *kustomization) patches(file string) []*document {
 			k.addInline(file, patch.Patch)
 		}
 	}
+	//nolint:staticcheck // as above
 	for _, patch := range kust.PatchesStrategicMerge {
 		if strings.Contains(string(patch), "\n") {
 			k.addInline(file, string(patch))

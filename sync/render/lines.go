@@ -5,6 +5,7 @@ package render
 
 import (
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,11 +65,11 @@ func (w *lineWriter) walk(node *yamlv3.Node, steps []any, at string, above place
 	case yamlv3.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key := node.Content[i].Value
-			w.entry(node.Content[i], node.Content[i+1], append(steps[:len(steps):len(steps)], key), at+"/"+ownership.EscapeStep(key), above)
+			w.entry(node.Content[i], node.Content[i+1], append(slices.Clip(steps), key), at+"/"+ownership.EscapeStep(key), above)
 		}
 	case yamlv3.SequenceNode:
 		for i, child := range node.Content {
-			w.entry(child, child, append(steps[:len(steps):len(steps)], i), at+"/"+strconv.Itoa(i), above)
+			w.entry(child, child, append(slices.Clip(steps), i), at+"/"+strconv.Itoa(i), above)
 		}
 	}
 }

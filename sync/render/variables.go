@@ -55,11 +55,11 @@ func (s *substitution) walk(value any, steps []any) any {
 	switch value := value.(type) {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {
-			value[key] = s.walk(value[key], append(steps[:len(steps):len(steps)], key))
+			value[key] = s.walk(value[key], append(slices.Clip(steps), key))
 		}
 	case []any:
 		for i := range value {
-			value[i] = s.walk(value[i], append(steps[:len(steps):len(steps)], i))
+			value[i] = s.walk(value[i], append(slices.Clip(steps), i))
 		}
 	case string:
 		if strings.Contains(value, "${") {

@@ -139,7 +139,7 @@ func classify(err error) *failure {
 	case errors.Is(err, wire.ErrTooLarge):
 		f.message = "the repository sends more than sync.maxFetchBytes of the configuration allows"
 	case isTLS(err):
-		f.reason, f.message = byTLS(err)
+		f.reason, f.message = ReasonTLSFailed, byTLS(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		f.reason, f.message = ReasonUnreachable, "no answer in time: check that the server can be reached from the cluster, or raise spec.timeout"
 	case isNetwork(err):
@@ -208,11 +208,11 @@ func isTLS(err error) bool {
 }
 
 // byTLS tells a certificate of the server from one of ours.
-func byTLS(err error) (reason, message string) {
+func byTLS(err error) string {
 	if strings.Contains(err.Error(), "remote error: tls: ") {
-		return ReasonTLSFailed, "the server refuses the client certificate, or wants one: put it into the keys tls.crt and tls.key of the Secret named in spec.source.secretRef: " + detail(err)
+		return "the server refuses the client certificate, or wants one: put it into the keys tls.crt and tls.key of the Secret named in spec.source.secretRef: " + detail(err)
 	}
-	return ReasonTLSFailed, "the server's certificate is not trusted: put the certificate of its authority into the key ca.crt of the Secret named in spec.source.secretRef: " + detail(err)
+	return "the server's certificate is not trusted: put the certificate of its authority into the key ca.crt of the Secret named in spec.source.secretRef: " + detail(err)
 }
 
 func isNetwork(err error) bool {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *Store) since(ctx context.Context, t *target, commit, base plumbing.Hash
 	defer release()
 	steps := depths
 	if whole {
-		steps = append(steps[:len(steps):len(steps)], 0)
+		steps = append(slices.Clip(steps), 0)
 	}
 	if !repo.clone.has(commit) {
 		// The clone is a new one.

@@ -109,14 +109,14 @@ func proxy(t *testing.T, through *atomic.Int64) *httptest.Server {
 			http.Error(w, "down", http.StatusBadGateway)
 			return
 		}
-		defer target.Close()
+		defer func() { _ = target.Close() }()
 		through.Add(1)
 		w.WriteHeader(http.StatusOK)
 		client, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		go func() { _, _ = io.Copy(target, client) }()
 		_, _ = io.Copy(client, target)
 	}))

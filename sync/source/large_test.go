@@ -102,7 +102,7 @@ func TestFetchLarge(t *testing.T) {
 			t.Logf("look: %s", time.Since(start).Round(time.Millisecond))
 			start = time.Now()
 			n := 0
-			err := fs.WalkDir(last.FS, ".", func(_ string, d fs.DirEntry, err error) error {
+			err := fs.WalkDir(last.FS, ".", func(_ string, _ fs.DirEntry, err error) error {
 				n++
 				return err
 			})

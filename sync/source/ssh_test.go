@@ -84,7 +84,7 @@ func serveSSH(t *testing.T, r *repo, may ssh.PublicKey) *sshServer {
 }
 
 func (s *sshServer) serve(r *repo, socket net.Conn, config *ssh.ServerConfig) {
-	defer socket.Close()
+	defer func() { _ = socket.Close() }()
 	_, channels, requests, err := ssh.NewServerConn(socket, config)
 	if err != nil {
 		return
@@ -100,7 +100,7 @@ func (s *sshServer) serve(r *repo, socket net.Conn, config *ssh.ServerConfig) {
 }
 
 func (s *sshServer) session(r *repo, channel ssh.Channel, requests <-chan *ssh.Request) {
-	defer channel.Close()
+	defer func() { _ = channel.Close() }()
 	var env []string
 	for req := range requests {
 		switch req.Type {

@@ -38,7 +38,7 @@ func (r *repository) run(name string, args ...string) []byte {
 func newRepository(t *testing.T) *repository {
 	t.Helper()
 	r := &repository{t: t, dir: t.TempDir()}
-	home, err := os.MkdirTemp("", "gpg") // the agent's socket has a short path
+	home, err := os.MkdirTemp("", "gpg") //nolint:usetesting // the agent's socket has a short path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,7 @@ func verdict(err error) error {
 	switch apierrors.ReasonForError(err) {
 	case metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonNotFound:
 		return status{err, 1}
+	default:
+		return status{err, 2}
 	}
-	return status{err, 2}
 }

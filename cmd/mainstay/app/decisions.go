@@ -6,7 +6,6 @@ package app
 import (
 	"context"
 	"crypto/tls"
-
 	"fmt"
 	"log"
 	"maps"
@@ -15,14 +14,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-
-	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/reading"
 	"github.com/mainstay-gitops/mainstay/config"

@@ -50,7 +50,6 @@ type attempt struct {
 	options []byte
 	// namespaceLabels are those of the object's namespace, where they are known.
 	namespaceLabels, namespaceAnnotations map[string]string
-	origin                                policy.Origin
 }
 
 // input makes the input document of an attempt, as the webhook would, and says

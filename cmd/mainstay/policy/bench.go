@@ -91,7 +91,7 @@ than --threshold, and 2 if it could not be measured.`,
 		if b.output == "json" {
 			err = writeJSON(cmd.OutOrStdout(), result)
 		} else {
-			b.print(cmd.OutOrStdout(), result)
+			b.write(cmd.OutOrStdout(), result)
 		}
 		if err != nil {
 			return unclear(err)
@@ -217,7 +217,7 @@ func (b *bench) documents(ctx context.Context, program *policy.Program) ([][]byt
 	return out, nil
 }
 
-func (b *bench) print(w io.Writer, r *benched) {
+func (b *bench) write(w io.Writer, r *benched) {
 	p := painter(w)
 	row := func(name string, c cost, note string) {
 		fmt.Fprintf(w, "%-44s %12s %10d B %8d allocs%s\n", name, time.Duration(c.Nanoseconds), c.Bytes, c.Allocations, note)

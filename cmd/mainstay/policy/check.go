@@ -102,7 +102,7 @@ check.`,
 		if err != nil {
 			return unclear(err)
 		}
-		if err := c.print(cmd.OutOrStdout(), result); err != nil {
+		if err := c.write(cmd.OutOrStdout(), result); err != nil {
 			return unclear(err)
 		}
 		if result.Errors+result.Warnings > 0 {
@@ -224,7 +224,7 @@ func errorsOf(err error) ([]finding, error) {
 	return out, nil
 }
 
-func (c *check) print(w io.Writer, r *checked) error {
+func (c *check) write(w io.Writer, r *checked) error {
 	if c.output == "json" {
 		return writeJSON(w, r)
 	}

@@ -78,7 +78,7 @@ could not be found out.`,
 		if e.output == "json" {
 			err = writeJSON(cmd.OutOrStdout(), judged)
 		} else {
-			e.print(cmd.OutOrStdout(), judged)
+			e.write(cmd.OutOrStdout(), judged)
 		}
 		if err != nil {
 			return unclear(err)
@@ -117,7 +117,7 @@ func (e *eval) check(dirs, command []string) error {
 	case len(dirs) == 0:
 		return errors.New("name the folder with the policies")
 	case ways != 1:
-		return errors.New("say which change: --input, or --old and --new, or -- kubectl ...")
+		return errors.New("say which change: --input, or --old and --new, or a kubectl command after --")
 	case (e.old == "") != (e.new == ""):
 		return errors.New("--old and --new go together")
 	case e.origin != "" && e.origin != string(policy.OriginRequest) && e.origin != string(policy.OriginDrift):

@@ -154,10 +154,10 @@ func (l *list) all(cmd *cobra.Command, shelf *library.Library) error {
 	if l.output == "json" {
 		return writeJSON(cmd.OutOrStdout(), out)
 	}
-	return out.print(cmd.OutOrStdout())
+	return out.write(cmd.OutOrStdout())
 }
 
-func (out listed) print(w io.Writer) error {
+func (out listed) write(w io.Writer) error {
 	var text bytes.Buffer
 	t := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "LIBRARY\tswitched on by spec.policies.library")
@@ -173,7 +173,7 @@ func (out listed) print(w io.Writer) error {
 	}
 	for _, p := range out.Loaded {
 		fmt.Fprintln(&text)
-		p.print(&text)
+		p.write(&text)
 	}
 	_, err := text.WriteTo(w)
 	return err

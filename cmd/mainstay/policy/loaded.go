@@ -94,7 +94,7 @@ func (l *list) clusterGitSyncs(ctx context.Context) ([]v1alpha1.GitSync, error) 
 	return all.Items, nil
 }
 
-func (p loadedPolicies) print(w io.Writer) {
+func (p loadedPolicies) write(w io.Writer) {
 	fmt.Fprintf(w, "%s %s/%s   ready: %s   generation: %d", p.Kind, p.Namespace, p.Name, p.Ready, p.Generation)
 	if p.Observed != p.Generation {
 		fmt.Fprintf(w, " (loaded: %d)", p.Observed)

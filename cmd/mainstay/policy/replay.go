@@ -97,7 +97,7 @@ would, and 2 if that could not be found out.`,
 			if output == "json" {
 				err = writeJSON(cmd.OutOrStdout(), result)
 			} else {
-				err = result.print(cmd.OutOrStdout())
+				err = result.write(cmd.OutOrStdout())
 			}
 			if err != nil {
 				return unclear(err)
@@ -128,7 +128,7 @@ func decisionsFrom(cmd *cobra.Command, file string, flags *replicas.Flags, q *re
 		}
 		return c.Decisions(ctx, q, func(r record.Record) error { return each(ctx, r) })
 	}
-	var in io.Reader = cmd.InOrStdin()
+	in := cmd.InOrStdin()
 	if file != "-" {
 		opened, err := os.Open(file)
 		if err != nil {
@@ -295,7 +295,7 @@ func (r *replayer) cannotTell(one *record.Record) string {
 	if one.Class != policy.RulePolicy {
 		return ""
 	}
-	for _, rule := range strings.Split(one.Rule, ", ") {
+	for rule := range strings.SplitSeq(one.Rule, ", ") {
 		if r.rules[rule] {
 			return ""
 		}
@@ -361,7 +361,7 @@ func (r *replayed) flipped() int {
 	return n
 }
 
-func (r *replayed) print(w io.Writer) error {
+func (r *replayed) write(w io.Writer) error {
 	if r.Judged == 0 && len(r.Skipped) == 0 {
 		return errors.New("there are no decisions to judge")
 	}

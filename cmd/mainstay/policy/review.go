@@ -80,7 +80,7 @@ delete without an end, or if recorded decisions would be others.`,
 			if output == "json" {
 				err = writeJSON(cmd.OutOrStdout(), r)
 			} else {
-				err = r.print(cmd.OutOrStdout(), output == "markdown")
+				err = r.write(cmd.OutOrStdout(), output == "markdown")
 			}
 			switch {
 			case err != nil:
@@ -299,7 +299,7 @@ func replayBoth(cmd *cobra.Command, before, after policy.Source, file string) (*
 	return now.result(), nil
 }
 
-func (r *reviewed) print(w io.Writer, markdown bool) error {
+func (r *reviewed) write(w io.Writer, markdown bool) error {
 	head, item := func(text string) { fmt.Fprintf(w, "\n%s\n", text) }, "  "
 	if markdown {
 		head, item = func(text string) { fmt.Fprintf(w, "\n### %s\n\n", text) }, "- "
@@ -346,5 +346,5 @@ func (r *reviewed) print(w io.Writer, markdown bool) error {
 		fmt.Fprintln(w, "```")
 		defer fmt.Fprintln(w, "```")
 	}
-	return r.Replay.print(w)
+	return r.Replay.write(w)
 }

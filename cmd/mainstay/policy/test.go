@@ -121,7 +121,7 @@ func (t *tests) once(ctx context.Context, cmd *cobra.Command, dirs []string) err
 	case "junit":
 		err = writeJUnit(cmd.OutOrStdout(), result)
 	default:
-		t.print(cmd.OutOrStdout(), result)
+		t.write(cmd.OutOrStdout(), result)
 	}
 	switch {
 	case err != nil:
@@ -193,7 +193,7 @@ func (r *tested) cover(lines []policy.Coverage) {
 	r.Coverage = &percent
 }
 
-func (t *tests) print(w io.Writer, r *tested) {
+func (t *tests) write(w io.Writer, r *tested) {
 	p := painter(w)
 	for _, x := range r.Tests {
 		word := map[string]string{"pass": p.green("PASS"), "fail": p.red("FAIL"), "error": p.red("ERROR"), "skip": p.yellow("SKIP")}[x.Outcome]

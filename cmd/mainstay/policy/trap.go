@@ -212,6 +212,7 @@ func patched(r *http.Request, kind schema.GroupVersionKind, subResource string, 
 		}
 		out, err := strategicpatch.StrategicMergePatch(old, body, typed)
 		return out, note, err
+	default:
 	}
 	return nil, "", fmt.Errorf("a patch as %s can't be read", contentType)
 }

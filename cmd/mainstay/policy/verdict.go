@@ -145,7 +145,7 @@ func jsonText(v *fastjson.Value) string {
 	return string(text)
 }
 
-func (e *eval) print(w io.Writer, r *evaluated) {
+func (e *eval) write(w io.Writer, r *evaluated) {
 	p := painter(w)
 	for i, c := range r.Changes {
 		if i > 0 {

@@ -20,9 +20,6 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-// marker is in every file that has anything encrypted.
-const marker = "ENC[AES256_GCM,"
-
 // Plain is a file's content as it was before it was encrypted.
 type Plain struct {
 	Content []byte
@@ -146,7 +143,7 @@ func (w *walker) walk(node *yamlv3.Node, at []string) error {
 	switch node.Kind {
 	case yamlv3.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {
-			if err := w.walk(node.Content[i+1], append(at[:len(at):len(at)], node.Content[i].Value)); err != nil {
+			if err := w.walk(node.Content[i+1], append(slices.Clip(at), node.Content[i].Value)); err != nil {
 				return err
 			}
 		}

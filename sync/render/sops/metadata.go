@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,12 +93,7 @@ func parseMetadata(text []byte) (*metadata, error) {
 // SOPS asks.
 func (m *metadata) covers(path []string) bool {
 	some := func(is func(string) bool) bool {
-		for _, key := range path {
-			if is(key) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(path, is)
 	}
 	encrypted := true
 	if s := m.UnencryptedSuffix; s != "" && some(func(key string) bool { return strings.HasSuffix(key, s) }) {

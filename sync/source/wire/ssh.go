@@ -86,7 +86,7 @@ func (s *overSSH) connect(ctx context.Context) (_ conversation, err error) {
 		return nil, err
 	}
 	// The library waits without a context.
-	stop := context.AfterFunc(ctx, func() { socket.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = socket.Close() })
 	config := &ssh.ClientConfig{
 		User: s.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(s.o.Signer)},
 		HostKeyCallback: s.check, HostKeyAlgorithms: algorithms, ClientVersion: "SSH-2.0-mainstay",
@@ -95,13 +95,13 @@ func (s *overSSH) connect(ctx context.Context) (_ conversation, err error) {
 	link, channels, requests, err := ssh.NewClientConn(socket, address, config)
 	if err != nil {
 		stop()
-		socket.Close()
+		_ = socket.Close() // the first error says more
 		return nil, s.explain(ctx, err)
 	}
 	_ = socket.SetDeadline(time.Time{})
 	c := &sshConversation{client: ssh.NewClient(link, channels, requests), stop: stop}
 	if err := c.begin(s.o.URL.Path); err != nil {
-		c.Close()
+		_ = c.Close() // the first error says more
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -201,7 +201,7 @@ func (c *sshConversation) ask(ctx context.Context, request string) (io.ReadClose
 func (c *sshConversation) Close() error {
 	c.stop()
 	if c.session != nil {
-		c.session.Close()
+		_ = c.session.Close() // it may have ended by itself
 	}
 	return c.client.Close()
 }
