@@ -321,7 +321,7 @@ func (h *Handler) ask(ctx context.Context, req *request, change *policy.Change) 
 		// To hand it over and to wait costs as much as to judge it, and more
 		// where all processors are busy.
 		decision := h.options.Judge.Decide(ctx, change)
-		if ctx.Err() != nil {
+		if decision.Verdict == policy.Permit && ctx.Err() != nil {
 			return outOfTime()
 		}
 		return decision
