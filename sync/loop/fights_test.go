@@ -109,6 +109,7 @@ func TestWhatNobodyIsAnswerableForIsUnattributed(t *testing.T) {
 	}
 	change()
 	back()
+	s.await("that is recorded", func() bool { return s.recorded.count() == 1 })
 	if got := s.recorded.last(); !got.Unattributed {
 		t.Errorf("a change past the webhook: %+v", got)
 	}

@@ -118,25 +118,27 @@ func truth(yes bool) metav1.ConditionStatus {
 	return metav1.ConditionFalse
 }
 
-// againAt is when a GitSync is called again: for the next look, or before that
-// where the time for its objects to become healthy is over.
+// againAt is when a GitSync looks at its repository again. Before that it is
+// reminded of what time alone brings about: the end of a fight, and of the
+// patience with objects that do not become healthy.
 func (l *Loop) againAt(gs *v1alpha1.GitSync, p *pass) time.Duration {
-	next := max(time.Until(p.nextLook), time.Millisecond)
-	if p.fighting = len(l.guard.fightsOf(client.ObjectKeyFromObject(gs))) > 0; p.fighting {
-		next = min(next, fightLook)
+	key := client.ObjectKeyFromObject(gs)
+	if !p.unhealthySince.IsZero() && !p.late {
+		l.remind(p, key, max(time.Until(p.unhealthySince.Add(timeout(gs))), 0)+time.Millisecond)
+	} else if len(l.guard.fightsOf(key)) > 0 {
+		l.remind(p, key, fightLook)
 	}
-	if p.unhealthySince.IsZero() {
-		return next
-	}
-	if p.late {
-		return next // it is said already
-	}
-	return min(next, max(time.Until(p.unhealthySince.Add(timeout(gs))), 0)+time.Millisecond)
+	return max(time.Until(p.nextLook), time.Millisecond)
 }
 
-// toTell tells that the status may have to say something new without any news:
-// time alone ends a fight, and a wait.
-func (p *pass) toTell(gs *v1alpha1.GitSync) bool { return p.fighting || p.lateNow(gs) }
+// remind has the status written after a while.
+func (l *Loop) remind(p *pass, key types.NamespacedName, after time.Duration) {
+	if p.reminder == nil {
+		p.reminder = time.AfterFunc(after, func() { l.told.of(key) })
+		return
+	}
+	p.reminder.Reset(after)
+}
 
 // objectCounts are what status says of the objects' health; what it said
 // before stands until all of them have been seen.

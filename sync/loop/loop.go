@@ -208,8 +208,8 @@ type pass struct {
 	unhealthySince time.Time
 	// late tells that the status says since when that is too long.
 	late bool
-	// fighting tells that somebody fights about an object.
-	fighting bool
+	// reminder has the status written when time alone has changed something.
+	reminder *time.Timer
 	// waitsFor are the objects that a commit waits for, waitingSince when that
 	// began.
 	waitsFor     []ownership.ID
