@@ -19,9 +19,12 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/demo"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/diff"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/operate"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/status"
 	"github.com/mainstay-gitops/mainstay/config"
 )
 
@@ -40,6 +43,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand(), render.NewCommand())
+	cmd.AddCommand(status.NewCommand(), diff.NewCommand(), operate.NewSync(), operate.NewSuspend(), operate.NewResume())
 	return cmd
 }
 

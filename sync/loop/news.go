@@ -91,7 +91,7 @@ func (l *Loop) deliver(ctx context.Context, to chan<- event.GenericEvent) error 
 // which its status can tell without a look at the repository.
 func (l *Loop) onlyNews(gs *v1alpha1.GitSync, p *pass) bool {
 	news, asked := p.news.Swap(false), p.asked.Swap(false)
-	if !news || asked || !time.Now().Before(p.nextLook) || p.generation != gs.Generation || p.stale.Load() || p.soon.Load() || p.answered != answers(gs) ||
+	if !news || asked || !time.Now().Before(p.nextLook) || p.generation != gs.Generation || p.stale.Load() || p.soon.Load() || p.pushed(gs) || p.answered != answers(gs) ||
 		p.request != gs.Annotations[v1alpha1.RequestedAtAnnotation] {
 		return false
 	}
