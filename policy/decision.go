@@ -70,6 +70,9 @@ type Decision struct {
 	Policies string
 	// Errors of policies that were met on the way; they never permit.
 	Errors []string
+	// Unattributed tells of drift that no request explains which Mainstay saw:
+	// it was made while nobody judged, or past the API server.
+	Unattributed bool
 	// Elapsed time of judging.
 	Elapsed time.Duration
 }

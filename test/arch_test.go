@@ -52,10 +52,11 @@ var allowed = map[string][]string{
 
 	"sync/apply":       {"config/v1alpha1", "policy/fieldset", "policy/ownership"},
 	"sync/drift":       {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit"},
+	"sync/health":      {"policy/ownership"},
 	"sync/inventory":   {"config/v1alpha1", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"sync/loop":        {"config/v1alpha1", "policy/...", "sync/..."},
 	"sync/receive":     {"config/v1alpha1"},
-	"sync/render":      {"config/v1alpha1", "policy/ownership", "sync/render/sops"},
+	"sync/render":      {"config/v1alpha1", "policy/fieldset", "policy/ownership", "sync/render/sops"},
 	"sync/render/sops": {},
 	"sync/source":      {"sync/source/wire"},
 	"sync/source/wire": {},

@@ -157,6 +157,21 @@ type GitSyncSpec struct {
 	// +kubebuilder:default=Equal
 	Adopt Adopt `json:"adopt,omitempty"`
 
+	// DependsOn are GitSyncs that have to be Ready, with what their spec and
+	// their newest commit say, before a commit of this one is brought in. What
+	// is applied stays enforced meanwhile.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
+
+	// Health says whether Ready waits until every object is healthy: Wait
+	// (default), for at most timeout, or Ignore. The counts in status and
+	// mainstay.dev/depends-on go by health in either case.
+	// +optional
+	// +kubebuilder:default=Wait
+	Health Health `json:"health,omitempty"`
+
 	// Prune deletes objects that a commit no longer declares.
 	// +optional
 	// +kubebuilder:default=true
@@ -468,7 +483,7 @@ type GitSyncStatus struct {
 	LastPush *metav1.MicroTime `json:"lastPush,omitempty"`
 	// Objects counts what is declared and what is as git says.
 	// +optional
-	// +kubebuilder:default={declared:0}
+	// +kubebuilder:default={declared:0,ready:0}
 	Objects ObjectCounts `json:"objects,omitempty"`
 	// Drift counts differences from git.
 	// +optional
@@ -480,6 +495,11 @@ type GitSyncStatus struct {
 	// NextSync is when the repository is looked at again.
 	// +optional
 	NextSync *metav1.Time `json:"nextSync,omitempty"`
+	// History are the revisions that were applied last, the newest first.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	History []AppliedRevision `json:"history,omitempty"`
 }
 
 // Suspended is a suspension in force, as the annotation mainstay.dev/suspend
@@ -499,6 +519,19 @@ type ObjectCounts struct {
 	// Declared by the applied revision.
 	// +optional
 	Declared int32 `json:"declared"`
+	// Ready are those of them that are there and healthy.
+	// +optional
+	Ready int32 `json:"ready"`
+	// Kinds are the same counts for each kind.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=atomic
+	Kinds []KindCounts `json:"kinds,omitempty"`
+	// NotReady are objects that are not ready, at most ten.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	NotReady []NotReady `json:"notReady,omitempty"`
 }
 
 // DriftCounts counts differences from git.
@@ -515,4 +548,9 @@ type DriftCounts struct {
 	// Reverted24h is the number of reverts in the last 24 hours.
 	// +optional
 	Reverted24h int32 `json:"reverted24h"`
+	// Objects that differ from git, at most twenty; those that may not come first.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	Objects []DriftedObject `json:"objects,omitempty"`
 }

@@ -48,6 +48,15 @@ const (
 	// SubstituteDisabled is the value of SubstituteAnnotation.
 	SubstituteDisabled = "disabled"
 
+	// DependsOnAnnotation on an object in git names objects of the same GitSync
+	// that have to be healthy before it is written, separated by commas:
+	// <group>/namespaces/<namespace>/<kind>/<name> or <group>/<kind>/<name>.
+	DependsOnAnnotation = "mainstay.dev/depends-on"
+
+	// HealthAnnotation on an object in git with the value Ignore has nothing
+	// wait for the object's health.
+	HealthAnnotation = "mainstay.dev/health"
+
 	// FromLabel on a ChangePolicy names the GitSync from whose repository it
 	// comes. Mainstay alone writes such a ChangePolicy; its name is
 	// GitSyncPolicyPrefix and the GitSync's.

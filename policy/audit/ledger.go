@@ -42,9 +42,12 @@ type Line struct {
 	Revision string `json:"revision,omitempty"`
 	DryRun   bool   `json:"dryRun,omitempty"`
 	// Library are policies of the library that are made for what was refused.
-	Library   []string `json:"library,omitempty"`
-	Errors    []string `json:"errors,omitempty"`
-	ElapsedMS float64  `json:"elapsedMs"`
+	Library []string `json:"library,omitempty"`
+	Errors  []string `json:"errors,omitempty"`
+	// Unattributed: the drift was made while nobody judged, or past the API
+	// server; who did it is not known, and manager is only a hint.
+	Unattributed bool    `json:"unattributed,omitempty"`
+	ElapsedMS    float64 `json:"elapsedMs"`
 }
 
 // LineUser is who asked.
@@ -99,7 +102,8 @@ func NewLine(change *policy.Change, decision policy.Decision, cluster string, ma
 			Namespace: record.Namespace, Name: record.Name,
 		},
 		Pod: change.Pod, Policies: decision.Policies, Revision: record.Sync.Applied.Name, DryRun: change.DryRun,
-		ElapsedMS: float64(decision.Elapsed.Microseconds()) / 1000,
+		Unattributed: decision.Unattributed,
+		ElapsedMS:    float64(decision.Elapsed.Microseconds()) / 1000,
 	}
 	if record.Sync.Name != "" {
 		line.Sync = record.Sync.Key().String()

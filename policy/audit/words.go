@@ -96,6 +96,9 @@ func (w Words) Event() string {
 	if known := w.known(); known != "" {
 		b.WriteString("; " + known)
 	}
+	if w.Decision.Unattributed {
+		b.WriteString("; unattributed: no request explains it")
+	}
 	if content := w.Change.Record.Current(); content != nil && !w.Change.Use() {
 		at, line := w.place(content)
 		b.WriteString("; change it: " + Link(w.Change.Record.Sync, at, line))

@@ -64,6 +64,10 @@ type attempt struct {
 	entries map[ownership.ID]*ownership.Entry
 	// planned are the changed objects by identity.
 	planned map[ownership.ID]*planned
+	// depends tells what has to be healthy before an object is written; only,
+	// where it is set, which of the planned ones are to be written now.
+	depends dependencies
+	only    map[ownership.ID]bool
 	// leaving are declared by the inventory but no longer by git; fates say what
 	// becomes of them.
 	leaving []ownership.ID
@@ -130,7 +134,7 @@ func foundation(id ownership.ID) bool {
 func (a *attempt) changed(s stage) []ownership.ID {
 	var ids []ownership.ID
 	for id := range a.planned {
-		if stageOf(id) == s {
+		if stageOf(id) == s && (a.only == nil || a.only[id]) {
 			ids = append(ids, id)
 		}
 	}
@@ -203,6 +207,9 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 			a.leaving = append(a.leaving, id)
 			a.entries[id] = e
 		}
+	}
+	if a.depends, problems = dependenciesOf(a.entries, a.leaving); len(problems) > 0 {
+		return nil, limited("Invalid", problems)
 	}
 	return a, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/drift"
+	"github.com/mainstay-gitops/mainstay/sync/health"
 )
 
 // conflictRetries bounds how often an object is judged and written again
@@ -277,6 +278,7 @@ func (l *Loop) applyOne(ctx context.Context, a *attempt, e *ownership.Entry, p *
 			}
 			next := *e
 			next.Applied, next.Attempted, next.OwnMode, next.Pruning = e.Attempted, nil, p.ownMode, false
+			l.health.Wrote(next.ID, answer.ResourceVersion, health.Of(next.GVK(), answer.Object()))
 			l.mutated(&a.sync, &next)
 			return &next, nil
 		case (apierrors.IsConflict(err) || apierrors.IsNotFound(err) && p.version != "") && try < conflictRetries:

@@ -54,6 +54,9 @@ func (l *Loop) control(mgr ctrl.Manager) error {
 	if err := mgr.Add(l.thawing(l.news)); err != nil {
 		return fmt.Errorf("watch the policies: %w", err)
 	}
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return l.deliver(ctx, l.news) })); err != nil {
+		return fmt.Errorf("deliver news: %w", err)
+	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("gitsync").
 		For(&v1alpha1.GitSync{}, builder.WithPredicates(predicate.Or(

@@ -38,8 +38,8 @@ import (
 // reasonFrozen is the reason of the condition Ready while a commit waits.
 const reasonFrozen = "Frozen"
 
-// waiting is why a commit waits for policies, a grant or the time.
-type waiting struct {
+// withheld is why a commit waits for policies, a grant or the time.
+type withheld struct {
 	message string
 	// until is the earliest end that a rule gives.
 	until *time.Time
@@ -47,10 +47,10 @@ type waiting struct {
 	changed <-chan struct{}
 }
 
-func (w *waiting) Error() string { return w.message }
+func (w *withheld) Error() string { return w.message }
 
 // next is when to ask again.
-func (w *waiting) next(now time.Time, interval time.Duration) time.Duration {
+func (w *withheld) next(now time.Time, interval time.Duration) time.Duration {
 	next := min(max(interval, time.Second), maxBackoff)
 	select {
 	case <-w.changed:
@@ -119,7 +119,7 @@ func (a *attempt) deniable(judge Judge) []ownership.ID {
 // ask has every change of the commit judged. Its error is a failure with the
 // reason Frozen.
 func (l *Loop) ask(ctx context.Context, p *pass, a *attempt, ids []ownership.ID) error {
-	w := &waiting{changed: l.Judge.Changed()}
+	w := &withheld{changed: l.Judge.Changed()}
 	asker := &asker{l: l, a: a, replaced: a.replaced(), namespaces: map[string]*corev1.Namespace{}}
 	var refused []refusal
 	var permitted []refusal
@@ -396,7 +396,7 @@ func (l *Loop) thaw() []types.NamespacedName {
 	defer l.mu.Unlock()
 	var keys []types.NamespacedName
 	for key, p := range l.passes {
-		if p.waits.Load() {
+		if p.held.Load() {
 			p.thawed.Store(true)
 			keys = append(keys, key)
 		}

@@ -152,15 +152,15 @@ func TestWhenAFrozenCommitIsAskedAboutAgain(t *testing.T) {
 	changed := make(chan struct{})
 	close(changed)
 	for name, tt := range map[string]struct {
-		w        waiting
+		w        withheld
 		interval time.Duration
 		want     time.Duration
 	}{
-		"with the interval":                   {waiting{}, 30 * time.Second, 30 * time.Second},
-		"at least once a minute":              {waiting{}, time.Hour, maxBackoff},
-		"at the end that the rule gives":      {waiting{until: at(5 * time.Second)}, time.Minute, 5 * time.Second},
-		"at once where that is over":          {waiting{until: at(-time.Second)}, time.Minute, time.Millisecond},
-		"soon where policies changed by then": {waiting{changed: changed}, time.Minute, time.Second},
+		"with the interval":                   {withheld{}, 30 * time.Second, 30 * time.Second},
+		"at least once a minute":              {withheld{}, time.Hour, maxBackoff},
+		"at the end that the rule gives":      {withheld{until: at(5 * time.Second)}, time.Minute, 5 * time.Second},
+		"at once where that is over":          {withheld{until: at(-time.Second)}, time.Minute, time.Millisecond},
+		"soon where policies changed by then": {withheld{changed: changed}, time.Minute, time.Second},
 	} {
 		if got := tt.w.next(now, tt.interval); got != tt.want {
 			t.Errorf("%s: after %s, want %s", name, got, tt.want)

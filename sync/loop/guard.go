@@ -41,8 +41,15 @@ type guard struct {
 	// waiting is the newest state of objects that were never applied, or not
 	// yet: they are compared once they are.
 	waiting map[ownership.ID]seen
-	// state of objects that differ from git.
-	state map[ownership.ID]difference
+	// state of objects that differ from git, details of those of them that may
+	// not or that an exception permits.
+	state   map[ownership.ID]difference
+	details map[ownership.ID]v1alpha1.DriftedObject
+	// excused are the objects that were looked at while mainstay-off was in
+	// force: somebody is answerable for what was changed of them.
+	excused map[ownership.ID]bool
+	// fights about fields.
+	fights drift.Fights
 	// failing are the objects that can't be compared or put back.
 	failing map[ownership.ID]failing
 	// agreed is the content with which a live object was found equal: a later
@@ -74,6 +81,8 @@ func newGuard(l *Loop) *guard {
 		pending:  map[ownership.ID]seen{},
 		waiting:  map[ownership.ID]seen{},
 		state:    map[ownership.ID]difference{},
+		details:  map[ownership.ID]v1alpha1.DriftedObject{},
+		excused:  map[ownership.ID]bool{},
 		failing:  map[ownership.ID]failing{},
 		agreed:   map[ownership.ID]*ownership.Content{},
 		finished: map[ownership.ID]bool{},
@@ -214,6 +223,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		return 0, nil
 	}
 	if g.l.off() {
+		g.excuse(id)
 		return time.Second, nil // mainstay-off is in force: nothing is written
 	}
 	if !fresh || s.raw == nil {
@@ -229,6 +239,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		}
 	}
 	if s.raw == nil {
+		g.l.health.Gone(id)
 		return g.missing(ctx, record, s)
 	}
 	// What is found belongs to the parsers until this function returns.
@@ -245,8 +256,10 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		}
 	}
 	if live.Exists("metadata", "deletionTimestamp") {
+		g.l.saw(record, live)
 		return 0, nil // when it is gone, that is an event
 	}
+	g.l.saw(record, live)
 	baseline, err := drift.Baseline(baselineParser, record)
 	if err != nil {
 		return 0, err
@@ -258,6 +271,9 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if _, ok := g.l.suspended(record.Sync.Key()); !ok && fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
 		// Somebody wiped the managed fields. Who wrote what can't be told then,
 		// so git is applied anew, which makes them whole.
+		if wait := g.fights.Hold(id, time.Now()); wait > 0 {
+			return wait, nil
+		}
 		return 0, g.reclaim(ctx, record, live, fields, s)
 	}
 	if len(fields) == 0 {
@@ -277,8 +293,15 @@ func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastj
 	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, fields, s), nil
 	}
+	action := drift.Plan(st.change, st.decision)
+	if action == drift.Revert || action == drift.Recreate {
+		st.decision.Unattributed = !g.explained(record, st, fields)
+	}
 	news := g.note(record, st, fields)
-	switch drift.Plan(st.change, st.decision) {
+	if wait := g.held(record.ID, action); wait > 0 {
+		return wait, nil
+	}
+	switch action {
 	case drift.LetStand:
 		if news && len(st.change.Fields) > 0 {
 			g.l.Recorder.Record(st.change, st.decision)

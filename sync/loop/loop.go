@@ -33,6 +33,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/seal"
 	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/health"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 	"github.com/mainstay-gitops/mainstay/sync/watch"
@@ -148,11 +149,16 @@ type Loop struct {
 	metrics *metrics
 	guard   *guard
 	watcher *watch.Watcher
+	// health of the applied objects; its news have a GitSync looked at again.
+	health *health.Board
+	told   *news
 
 	mu sync.Mutex
 	// passes hold what the last pass over each GitSync left behind.
 	passes map[types.NamespacedName]*pass
-	ready  chan struct{}
+	// waiters are the GitSyncs that wait for another, by that one.
+	waiters map[types.NamespacedName]map[types.NamespacedName]bool
+	ready   chan struct{}
 
 	aggregated aggregated
 	// news are GitSyncs to look at now.
@@ -194,13 +200,31 @@ type pass struct {
 	// tally counts what was done for the revision counted.
 	counted string
 	tally   tally
-	// frozen is what was said last of a commit that waits for policies; waits
+	// frozen is what was said last of a commit that waits for policies; held
 	// that one does, and thawed that policies or grants have changed since.
-	frozen        string
-	waits, thawed atomic.Bool
+	frozen       string
+	held, thawed atomic.Bool
 	// stale tells that somebody touched the ChangePolicy that carries the
 	// policies of the repository.
 	stale atomic.Bool
+
+	// nextLook is when the repository is looked at again; until then news of
+	// the objects is all that there is to tell.
+	nextLook    time.Time
+	news, asked atomic.Bool
+	// unhealthySince is when the applied objects were found not to be healthy;
+	// zero while they are.
+	unhealthySince time.Time
+	// late tells that the status says since when that is too long.
+	late bool
+	// reminder has the status written when time alone has changed something.
+	reminder *time.Timer
+	// waitsFor are the objects that a commit waits for, waitingSince when that
+	// began.
+	waitsFor     []ownership.ID
+	waitingSince time.Time
+	// history is what the status has to say of the revision applied last.
+	history *v1alpha1.AppliedRevision
 }
 
 // New checks the options and makes a Loop that Start runs.
@@ -231,11 +255,13 @@ func New(d Deps, o Options) (*Loop, error) {
 	}
 	l := &Loop{
 		Deps: d, o: o, metrics: newMetrics(d.Registerer),
-		passes: map[types.NamespacedName]*pass{},
-		ready:  make(chan struct{}),
-		news:   make(chan event.GenericEvent, newsKept),
+		passes:  map[types.NamespacedName]*pass{},
+		waiters: map[types.NamespacedName]map[types.NamespacedName]bool{},
+		ready:   make(chan struct{}),
+		news:    make(chan event.GenericEvent, newsKept),
 	}
-	l.guard = newGuard(l)
+	l.guard, l.told = newGuard(l), newNews()
+	l.health = health.NewBoard(l.healthChanged)
 	var err error
 	l.watcher, err = watch.New(watch.Options{Config: d.Config, Client: d.HTTPClient, Handler: l.guard})
 	if err != nil {
@@ -384,6 +410,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if p.done(gs, revision.Commit) {
 		return revision, nil
 	}
+	if err := l.dependenciesReady(ctx, gs, revision); err != nil {
+		return revision, err
+	}
 	l.reconciling(ctx, gs, revision)
 	if err := l.accept(ctx, gs, p, request, snapshot); err != nil {
 		return revision, err
@@ -493,7 +522,7 @@ func (l *Loop) bring(ctx context.Context, p *pass, a *attempt, stage stage) erro
 			return err
 		}
 	}
-	return l.apply(ctx, a, stage)
+	return l.applyInOrder(ctx, a, stage)
 }
 
 // done tells that a commit was brought in under the present spec.

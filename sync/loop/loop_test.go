@@ -60,6 +60,9 @@ type theatre struct {
 	off    *fakeOff
 	// suspended are the GitSyncs that a test suspends.
 	suspended *fakeSuspended
+	recorded  *fakeRecorder
+	registry  *prometheus.Registry
+	counter   *requestCounter
 }
 
 type fakeOff struct {
@@ -130,21 +133,46 @@ func (fakePermits) FindDeletion(ownership.ID) (permit.Permit, bool) { return per
 func (fakePermits) All() []permit.Permit                        { return nil }
 func (fakePermits) Delete(context.Context, permit.Permit) error { return nil }
 
-type fakeRecorder struct{ t *testing.T }
+// fakeRecorder remembers the decisions.
+type fakeRecorder struct {
+	t  *testing.T
+	mu sync.Mutex
+	// decisions about what was put back.
+	decisions []policy.Decision
+}
 
-func (r fakeRecorder) Record(c *policy.Change, d policy.Decision) {
+func (r *fakeRecorder) last() policy.Decision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.decisions[len(r.decisions)-1]
+}
+
+func (r *fakeRecorder) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.decisions)
+}
+
+func (r *fakeRecorder) Record(c *policy.Change, d policy.Decision) {
+	if d.Verdict == policy.Refuse {
+		r.mu.Lock()
+		r.decisions = append(r.decisions, d)
+		r.mu.Unlock()
+	}
 	var paths []string
 	for _, f := range c.Fields {
 		paths = append(paths, f.Path.String())
 	}
 	r.t.Logf("recorded %s %s %s: %s %v", c.Origin, c.Operation, c.ID(), d.Verdict, paths)
 }
-func (fakeRecorder) Refused24h(types.NamespacedName) int32 { return 0 }
+func (*fakeRecorder) Refused24h(types.NamespacedName) int32 { return 0 }
 
 func newTheatre(t *testing.T) *theatre {
 	t.Helper()
 	config := rest.CopyConfig(apiserver.Config(t, "admin"))
 	config.QPS = -1
+	counter := new(requestCounter)
+	config.Wrap(counter.wrap)
 	scheme := runtime.NewScheme()
 	must(t, clientgoscheme.AddToScheme(scheme))
 	must(t, v1alpha1.AddToScheme(scheme))
@@ -174,12 +202,13 @@ func newTheatre(t *testing.T) *theatre {
 	})
 	must(t, err)
 	off, suspended := &fakeOff{}, newFakeSuspended()
+	recorded, registry := &fakeRecorder{t: t}, prometheus.NewRegistry()
 	l, err := New(Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Index: index, Inventory: store, Source: src, Applier: applier,
-		Policies: engine, Judge: engine, Permits: fakePermits{}, Recorder: fakeRecorder{t},
+		Policies: engine, Judge: engine, Permits: fakePermits{}, Recorder: recorded,
 		Registration: fakeRegistration{}, Off: off, Suspended: suspended,
-		Events: events.NewFakeRecorder(1000), Registerer: prometheus.NewRegistry(),
+		Events: events.NewFakeRecorder(1000), Registerer: registry,
 		Key: key, Await: func(context.Context) error { return nil },
 	}, Options{Namespace: namespace, TenantFileSources: true})
 	must(t, err)
@@ -196,6 +225,7 @@ func newTheatre(t *testing.T) *theatre {
 
 	s := &theatre{
 		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off, suspended: suspended,
+		recorded: recorded, registry: registry, counter: counter,
 		sync: types.NamespacedName{Namespace: namespace, Name: "shop"},
 	}
 	s.git("init", "-q", "-b", "main", s.repo)
@@ -205,6 +235,7 @@ func newTheatre(t *testing.T) *theatre {
 		Spec: v1alpha1.GitSyncSpec{
 			Source:      v1alpha1.Source{URL: "file://" + s.repo, Ref: v1alpha1.Ref{Branch: "main"}, Path: "."},
 			Enforcement: v1alpha1.Enforcement{Mode: v1alpha1.ModeEnforce},
+			Health:      v1alpha1.HealthIgnore, // there is no node, so that no pod ever runs
 		},
 	}))
 	return s

@@ -17,6 +17,7 @@ type metrics struct {
 	objects            *prometheus.GaugeVec
 	policies           *prometheus.GaugeVec
 	suspended          *prometheus.GaugeVec
+	fights             *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -55,6 +56,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		suspended: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mainstay_suspended",
 			Help: "1 while a GitSync is suspended: nothing of it is refused or reverted.",
+		}, []string{"namespace", "name"}),
+		fights: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "mainstay_fights",
+			Help: "Objects of a GitSync that somebody changes again and again, so that reverts are slowed down.",
 		}, []string{"namespace", "name"}),
 	}
 	for _, result := range []string{"applied", "failed", "frozen"} {

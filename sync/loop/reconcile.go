@@ -27,6 +27,8 @@ const (
 	defaultTimeout  = 5 * time.Minute
 	// maxBackoff bounds the time between two tries of a commit that fails.
 	maxBackoff = time.Minute
+	// maxWait is after what time a commit that waits is tried again without news.
+	maxWait = 30 * time.Second
 )
 
 var _ reconcile.Reconciler = (*Loop)(nil)
@@ -77,6 +79,9 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if err := l.loosen(ctx, gs, p); err != nil {
 		return reconcile.Result{}, err
 	}
+	if l.onlyNews(gs, p) {
+		return reconcile.Result{RequeueAfter: l.againAt(gs, p)}, l.report(ctx, gs, p, nil)
+	}
 	p.due = false
 	if observing(gs) {
 		interval = min(interval, observeInterval)
@@ -99,27 +104,35 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if err := l.resume(ctx, gs); err != nil {
 		return reconcile.Result{}, err
 	}
-	syncCtx, cancel := context.WithTimeout(ctx, timeout(gs))
+	limit := timeout(gs)
+	syncCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	start := time.Now()
 	p.answered = answers(gs)
 	commit := p.commit
 	revision, err := l.sync(syncCtx, gs, p)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = &failure{"Timeout", fmt.Errorf("not done after %s (spec.timeout): %w", timeout(gs), err)}
+		err = &failure{"Timeout", fmt.Errorf("not done after %s (spec.timeout): %w", limit, err)}
 	}
 	if ctx.Err() != nil {
 		return reconcile.Result{}, ctx.Err()
 	}
 	next := untilNext(gs.Spec.Source.URL, interval, time.Now())
-	held, frozen := errors.AsType[*waiting](err)
-	p.waits.Store(frozen)
+	p.waits(err)
+	held, frozen := errors.AsType[*withheld](err)
+	p.held.Store(frozen)
+	w, waits := errors.AsType[*waiting](err)
 	switch {
 	case frozen:
 		p.failures, p.commit, p.generation = 0, "", gs.Generation
 		next = held.next(time.Now(), interval)
 		p.notBefore = time.Now().Add(next)
 		l.metrics.syncSeconds.WithLabelValues("frozen").Observe(time.Since(start).Seconds())
+	case waits:
+		// Nothing is wrong; news of what is waited for has it tried again.
+		p.commit, p.generation = "", gs.Generation
+		next = min(interval, maxWait)
+		err = w.overdue(p, limit)
 	case err != nil:
 		p.failures++
 		// The generation is remembered, so that an edit of the spec is tried at
@@ -135,7 +148,9 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 		}
 		l.metrics.lastSuccess.WithLabelValues(gs.Namespace, gs.Name).SetToCurrentTime()
 	}
-	return reconcile.Result{RequeueAfter: next}, l.report(ctx, gs, p, &outcome{revision, err})
+	p.nextLook = time.Now().Add(next)
+	err = l.report(ctx, gs, p, &outcome{revision, err})
+	return reconcile.Result{RequeueAfter: l.againAt(gs, p)}, err
 }
 
 // tenant tells that a GitSync may speak about its own namespace only.
@@ -167,11 +182,13 @@ func (l *Loop) awaitLive(ctx context.Context) error {
 func (l *Loop) forget(key types.NamespacedName) {
 	l.mu.Lock()
 	delete(l.passes, key)
+	delete(l.waiters, key)
 	l.mu.Unlock()
 	l.metrics.lastSuccess.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.objects.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.policies.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.suspended.DeleteLabelValues(key.Namespace, key.Name)
+	l.metrics.fights.DeleteLabelValues(key.Namespace, key.Name)
 }
 
 // SetupWithManager lets the manager call the loop for every change of a

@@ -195,8 +195,15 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, nil, s), nil
 	}
+	action := drift.Plan(st.change, st.decision)
+	if action == drift.Recreate {
+		st.decision.Unattributed = !g.explained(record, st, nil)
+	}
 	news := g.note(record, st, nil)
-	switch drift.Plan(st.change, st.decision) {
+	if wait := g.held(record.ID, action); wait > 0 {
+		return wait, nil
+	}
+	switch action {
 	case drift.Recreate:
 		return g.recreate(ctx, record, st, s)
 	case drift.Record:

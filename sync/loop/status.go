@@ -27,13 +27,16 @@ const maxMessage = 4096
 
 // report writes the status after a look; a nil outcome refreshes the counts.
 func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *outcome) error {
-	return l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
+	err := l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
 		if known, ok := l.Index.Sync(client.ObjectKeyFromObject(gs)); ok {
 			s.LastAppliedRevision = known.Applied.Name
 		}
 		l.counts(gs, s)
 		l.enforcing(ctx, gs, s)
 		if o == nil {
+			if p.commit != "" && p.generation == gs.Generation && !observing(gs) {
+				l.sayReady(gs, s, p)
+			}
 			return
 		}
 		s.ObservedGeneration = gs.Generation
@@ -48,17 +51,12 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		verifiedCondition(gs, s, p)
 		if o.err == nil {
 			s.NextSync = nil
-			reason, message := "Applied", "applied "+s.LastAppliedRevision
+			p.remembers(s)
 			if observing(gs) && p.observed != nil {
-				reason, message = "Observing", p.observed.String()
+				set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, "Observing", p.observed.String())
+			} else {
+				l.sayReady(gs, s, p)
 			}
-			if did := p.did(s.LastAppliedRevision); did != "" && !observing(gs) {
-				message += ": " + did
-			}
-			if but := l.mutations(client.ObjectKeyFromObject(gs)); but != "" {
-				message += "; " + but
-			}
-			set(s, gs, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 			l.policiesCondition(gs, s, p)
 			return
 		}
@@ -73,11 +71,18 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			message += "\n" + s.LastAppliedRevision + " stays enforced"
 		}
 		set(s, gs, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+		if reason == dependencyNotReady {
+			set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, o.err.Error())
+		}
 		if o.revision.Commit != "" {
 			l.policiesCondition(gs, s, p)
 		}
 		l.complain(ctx, gs, p, o.revision, reason, o.err)
 	})
+	if err == nil && meta.IsStatusConditionTrue(gs.Status.Conditions, v1alpha1.ConditionReady) {
+		l.tell(client.ObjectKeyFromObject(gs))
+	}
+	return err
 }
 
 // complain makes an Event of a failure, once for each message.
@@ -86,6 +91,11 @@ func (l *Loop) complain(ctx context.Context, gs *v1alpha1.GitSync, p *pass, revi
 		return
 	}
 	p.failed, p.said = revision.Commit, err.Error()
+	if reason == dependencyNotReady {
+		ctrl.LoggerFrom(ctx).Info("sync waits, the last good revision stays enforced", "revision", revision.Name, "for", err.Error())
+		l.event(gs, corev1.EventTypeNormal, reason, "Sync", err.Error())
+		return
+	}
 	ctrl.LoggerFrom(ctx).Info("sync failed, the last good revision stays enforced", "revision", revision.Name, "reason", reason, "error", err.Error())
 	l.event(gs, corev1.EventTypeWarning, reason, "Sync", err.Error())
 }
@@ -111,6 +121,7 @@ func (l *Loop) announce(ctx context.Context, gs *v1alpha1.GitSync, a *attempt) {
 	if gs.Status.LastAppliedRevision == a.revision.Name && a.tally == (tally{}) {
 		return
 	}
+	p.history = appliedRevision(a)
 	ctrl.LoggerFrom(ctx).Info("applied", "revision", a.revision.Name, "objects", len(a.entries), "done", a.tally.String())
 	l.event(gs, corev1.EventTypeNormal, "Applied", "Sync", fmt.Sprintf("%s by %s: %s; %d objects: %s",
 		a.revision.Name, a.revision.Author, a.revision.Subject, len(a.entries), cmp.Or(a.tally.String(), "nothing to write")))
@@ -212,19 +223,25 @@ func (l *Loop) enforcing(ctx context.Context, gs *v1alpha1.GitSync, s *v1alpha1.
 
 func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 	key := client.ObjectKeyFromObject(gs)
-	s.Objects.Declared = int32(len(l.Index.Entries(key))) //nolint:gosec // far below 2^31
+	s.Objects = l.objectCounts(key, s.Objects)
+	s.Drift.Objects = l.guard.drifted(key)
 	s.Drift.Current, s.Drift.Permitted, s.Drift.Reverted24h = l.guard.counts(key)
 	s.Drift.Refused24h = l.Recorder.Refused24h(key)
 	if found := l.pass(key).observed; found != nil && observing(gs) {
 		s.Drift.Current = found.count[wouldChange]
 	}
-	if n := s.Drift.Current; n > 0 {
+	fights := l.guard.fightsOf(key)
+	l.metrics.fights.WithLabelValues(gs.Namespace, gs.Name).Set(float64(len(fights)))
+	if n := s.Drift.Current; n > 0 || len(fights) > 0 {
 		reason, message := "Drift", fmt.Sprintf("%d objects differ from git", n)
 		if n == 1 {
 			message = "1 object differs from git"
 		}
 		if failures := l.guard.failures(key); failures != "" {
 			reason, message = "RevertFailed", message+"; not put back, and tried again: "+failures
+		}
+		if len(fights) > 0 {
+			reason, message = "Fight", fightsMessage(fights)
 		}
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, reason, message)
 	} else {

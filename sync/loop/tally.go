@@ -5,6 +5,7 @@ package loop
 
 import (
 	"hash/fnv"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +14,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/audit"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/sync/drift"
 )
 
 // difference is how an object stands.
@@ -26,6 +28,8 @@ type difference struct {
 	// difference need not be judged again: controllers' own annotations and the
 	// like are seen with every event of an object.
 	settled bool
+	// stood tells that it was let stand, so that somebody was answerable for it.
+	stood bool
 }
 
 // undeclaredRule is the built-in policy that reads nothing but the change.
@@ -65,7 +69,11 @@ func (g *guard) done(record *ownership.Record, st *standing, s seen) {
 	}
 	g.reverted[key].Add(time.Now())
 	delete(g.state, record.ID)
+	delete(g.details, record.ID)
+	delete(g.excused, record.ID)
 	g.mu.Unlock()
+	g.l.told.of(key)
+	g.fought(record, st)
 	g.l.Recorder.Record(st.change, st.decision)
 }
 
@@ -81,8 +89,17 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 		fields:    hash(fields),
 		content:   record.Applied,
 		settled:   len(st.change.Fields) == len(fields) && len(st.decision.Errors) == 0 && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
+		stood:     slices.Contains([]drift.Action{drift.LetStand, drift.Record}, drift.Plan(st.change, st.decision)),
 	}
 	g.state[record.ID] = now
+	if now.current > 0 || now.permitted > 0 {
+		g.details[record.ID] = detail(record, st)
+	} else {
+		delete(g.details, record.ID)
+	}
+	if !known || before.current != now.current || before.permitted != now.permitted {
+		g.l.told.of(now.sync)
+	}
 	return !known || before != now
 }
 
@@ -110,7 +127,12 @@ func (s *standing) exceptions() int32 {
 func (g *guard) agree(id ownership.ID, content *ownership.Content) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.state, id)
+	if d, ok := g.state[id]; ok {
+		delete(g.state, id)
+		delete(g.details, id)
+		g.l.told.of(d.sync)
+	}
+	delete(g.excused, id)
 	g.agreed[id] = content
 }
 
@@ -135,8 +157,12 @@ func (g *guard) forget(id ownership.ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.state, id)
+	delete(g.details, id)
 	delete(g.agreed, id)
 	delete(g.failing, id)
+	delete(g.excused, id)
+	g.fights.Forget(id)
+	g.l.health.Forget(id)
 }
 
 // counts are the objects of a GitSync that differ from git, and the reverts of

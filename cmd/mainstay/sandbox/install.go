@@ -122,7 +122,9 @@ func theSync(s *State) *v1alpha1.GitSync {
 				Ref:  v1alpha1.Ref{Branch: branch},
 				Path: ".",
 			},
-			Interval:    &metav1.Duration{Duration: time.Second},
+			Interval: &metav1.Duration{Duration: time.Second},
+			// There is no node, so that no pod ever runs.
+			Health:      v1alpha1.HealthIgnore,
 			Enforcement: v1alpha1.Enforcement{Mode: v1alpha1.ModeEnforce},
 			Policies:    v1alpha1.Policies{Paths: []string{"policies"}},
 			Contact:     "#shop-oncall",
