@@ -196,7 +196,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 		"source": map[string]any{
 			"url": https, "path": ".", "ref": map[string]any{"branch": "main"},
 		},
-		"interval": "1m", "timeout": "5m", "adopt": "Equal", "prune": true, "maxPrune": "50%", "deletionPolicy": "Orphan",
+		"interval": "1m", "timeout": "5m", "adopt": "Equal", "prune": true, "maxPrune": "50%", "deletionPolicy": "Orphan", "health": "Wait",
 		"enforcement": map[string]any{"mode": "Enforce", "undeclared": "RejectPeople", "controllers": "Refuse"},
 	}
 	if diff := cmp.Diff(want, object.Object["spec"]); diff != "" {
@@ -211,7 +211,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 		got := maps.Clone(object.Object["spec"].(map[string]any))
 		delete(got, "source")
 		want := map[string]any{
-			"interval": "10s", "timeout": "30s", "adopt": "Never", "prune": false, "maxPrune": "10%", "deletionPolicy": "Delete",
+			"interval": "10s", "timeout": "30s", "adopt": "Never", "prune": false, "maxPrune": "10%", "deletionPolicy": "Delete", "health": "Wait",
 			"enforcement": map[string]any{"mode": "Warn", "undeclared": "Permit", "controllers": "Refuse"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

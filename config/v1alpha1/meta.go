@@ -81,6 +81,13 @@ const (
 	SecretTypeKey = "mainstay.dev/key"
 )
 
+// KeySecret is the Secret of Mainstay's namespace that holds the sealing key
+// under KeySecretKey.
+const (
+	KeySecret    = "mainstay-key"
+	KeySecretKey = "key"
+)
+
 // Condition types and reasons, by the Kubernetes API conventions.
 const (
 	ConditionReady         = "Ready"

@@ -121,10 +121,6 @@ func (c *counter) reset() {
 	c.dryRuns, c.writes, c.first, c.last = 0, 0, time.Time{}, time.Time{}
 }
 
-// keySecret is where the process keeps its sealing key, so that a replica can
-// read what this loop seals.
-const keySecret = "mainstay-key"
-
 // newStage starts a loop in a namespace of its own.
 func (b *bench) newStage(name string) (*stage, error) {
 	cluster, err := b.server()
@@ -163,7 +159,7 @@ func (b *bench) newStage(name string) (*stage, error) {
 		c.Create(b.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}),
 		c.Create(b.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name + "-objects"}}),
 		c.Create(b.ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: keySecret}, Type: v1alpha1.SecretTypeKey, Data: map[string][]byte{"key": secret},
+			ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: v1alpha1.KeySecret}, Type: v1alpha1.SecretTypeKey, Data: map[string][]byte{v1alpha1.KeySecretKey: secret},
 		}),
 	)
 	if err != nil {
@@ -245,6 +241,7 @@ func (s *stage) commit(n int) error {
 		Spec: v1alpha1.GitSyncSpec{
 			Source:      v1alpha1.Source{URL: "file://" + s.repo, Ref: v1alpha1.Ref{Branch: "main"}, Path: "."},
 			Enforcement: v1alpha1.Enforcement{Mode: v1alpha1.ModeEnforce},
+			Health:      v1alpha1.HealthIgnore, // there is no node, so that no pod ever runs
 		},
 	})
 }

@@ -29,14 +29,11 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/seal"
 )
 
-// keySecret holds the sealing key; all replicas share it.
-const keySecret = "mainstay-key"
-
 // sealingKey reads the key, or makes it if there is none. Of several replicas
 // that make one, the first wins.
 func sealingKey(ctx context.Context, kube kubernetes.Interface, namespace string) (*seal.Key, error) {
 	secrets := kube.CoreV1().Secrets(namespace)
-	secret, err := secrets.Get(ctx, keySecret, metav1.GetOptions{})
+	secret, err := secrets.Get(ctx, v1alpha1.KeySecret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		generated, generateErr := seal.Generate()
 		if generateErr != nil {
@@ -44,20 +41,20 @@ func sealingKey(ctx context.Context, kube kubernetes.Interface, namespace string
 		}
 		immutable := true
 		secret, err = secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: keySecret, Namespace: namespace},
+			ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.KeySecret, Namespace: namespace},
 			Type:       v1alpha1.SecretTypeKey, Immutable: &immutable,
-			Data: map[string][]byte{"key": generated},
+			Data: map[string][]byte{v1alpha1.KeySecretKey: generated},
 		}, metav1.CreateOptions{FieldManager: v1alpha1.FieldManager})
 		if apierrors.IsAlreadyExists(err) {
-			secret, err = secrets.Get(ctx, keySecret, metav1.GetOptions{})
+			secret, err = secrets.Get(ctx, v1alpha1.KeySecret, metav1.GetOptions{})
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the sealing key %s/%s: %w", namespace, keySecret, err)
+		return nil, fmt.Errorf("read the sealing key %s/%s: %w", namespace, v1alpha1.KeySecret, err)
 	}
-	key, err := seal.NewKey(secret.Data["key"])
+	key, err := seal.NewKey(secret.Data[v1alpha1.KeySecretKey])
 	if err != nil {
-		return nil, fmt.Errorf("secret %s/%s: %w", namespace, keySecret, err)
+		return nil, fmt.Errorf("secret %s/%s: %w", namespace, v1alpha1.KeySecret, err)
 	}
 	return key, nil
 }

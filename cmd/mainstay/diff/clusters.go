@@ -55,7 +55,9 @@ func rendered(ctx context.Context, g git, folder string) (declarations, error) {
 	if info, err := fs.Stat(g.tree, folder); err != nil || !info.IsDir() {
 		return declarations{}, nil
 	}
-	return g.objects(ctx, render.Options{Path: folder})
+	return g.objects(ctx, manner{Options: render.Options{
+		Path: folder, Helm: render.Helm{ReleaseName: path.Base(folder), Namespace: "default"},
+	}})
 }
 
 // matching are the folders of both sides that a pattern means.

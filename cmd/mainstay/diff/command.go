@@ -19,6 +19,7 @@ type flags struct {
 	cli.Flags
 	live           bool
 	base, clusters string
+	keys           []string
 }
 
 // NewCommand returns the command diff.
@@ -58,6 +59,7 @@ found out.`,
 	f.Add(cmd)
 	p := cmd.Flags()
 	p.BoolVar(&f.live, "live", false, "show every object, also those that are equal, and the field managers that write it")
+	p.StringSliceVar(&f.keys, "key", nil, "`FILES` with private keys for what SOPS has encrypted, in place of the GitSync's: *.agekey and *.asc")
 	p.StringVar(&f.base, "base", "", "compare with this `REV` of git in place of the cluster")
 	p.StringVar(&f.clusters, "clusters", "", "with --base: the folders to render, as a `PATTERN` such as clusters/*")
 	return cmd
@@ -132,7 +134,7 @@ func (f *flags) cluster(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.against(cmd.Context(), gs, g, path, f.live)
+	r, err := c.against(cmd.Context(), gs, g, path, f)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package diff
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,10 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
-	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	rendering "github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/render"
 	"github.com/mainstay-gitops/mainstay/sync/source"
@@ -37,19 +39,22 @@ type git struct {
 	tree fs.FS
 }
 
-// optionsOf are those by which the controller renders.
-func optionsOf(gs *v1alpha1.GitSync) render.Options {
-	return render.Options{
-		Path: gs.Spec.Source.Path, SkipPaths: gs.Spec.Policies.Paths,
-		Type: gs.Spec.Render.Type, Variables: gs.Spec.Render.Variables,
-	}
+// manner is how a side is rendered.
+type manner struct {
+	render.Options
+	// target is the namespace of all namespaced objects, where it is given.
+	target string
+	mapper meta.RESTMapper
 }
 
 // objects renders a side.
-func (g git) objects(ctx context.Context, options render.Options) (declarations, error) {
-	objects, err := render.Objects(ctx, g.tree, options)
+func (g git) objects(ctx context.Context, m manner) (declarations, error) {
+	objects, err := render.Objects(ctx, g.tree, m.Options)
+	if err == nil {
+		objects, err = render.Settle(objects, m.target, rendering.Scopes(objects, m.mapper))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("render %s of %s: %w", options.Path, g.name, err)
+		return nil, fmt.Errorf("render %s of %s: %w", cmp.Or(m.Path, "."), g.name, err)
 	}
 	all := declarations{}
 	for i := range objects {
@@ -65,11 +70,11 @@ func (g git) objects(ctx context.Context, options render.Options) (declarations,
 
 // workingCopy is what is on the disk, pushed or not.
 func workingCopy(local *source.Local) (git, error) {
-	root, err := os.OpenRoot(local.Root) // nothing outside is read
+	work, err := source.OpenWorkingCopy(local.Root) // for as long as the process lives
 	if err != nil {
-		return git{}, fmt.Errorf("open the working copy: %w", err)
+		return git{}, err
 	}
-	return git{"the working copy", root.FS()}, nil
+	return git{"the working copy", work}, nil
 }
 
 func revision(local *source.Local, name string) (git, error) {

@@ -5,7 +5,6 @@ package diff
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,9 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
+	rendering "github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/policy/seal"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
+	"github.com/mainstay-gitops/mainstay/sync/loop"
 )
 
 // parallel is how many objects are read at the same time.
@@ -57,8 +59,8 @@ func newCluster(s *cli.Session) (*cluster, error) {
 	return &cluster{s: s, applier: applier, mapper: mapper, mask: newMask()}, nil
 }
 
-// inventory is what is applied for a GitSync. It is in Secrets of Mainstay's
-// namespace, which not everybody may read.
+// inventory is what is applied for a GitSync, with its seals verified. It is in
+// Secrets of Mainstay's namespace, which not everybody may read.
 func (c *cluster) inventory(ctx context.Context, gs *v1alpha1.GitSync) (map[ownership.ID]*ownership.Entry, error) {
 	inventory := new(v1alpha1.Inventory)
 	if err := c.s.Client.Get(ctx, client.ObjectKeyFromObject(gs), inventory); err != nil {
@@ -67,21 +69,42 @@ func (c *cluster) inventory(ctx context.Context, gs *v1alpha1.GitSync) (map[owne
 		}
 		return nil, fmt.Errorf("read the inventory: %w", err)
 	}
-	entries := map[ownership.ID]*ownership.Entry{}
-	for _, name := range inventory.Data.Chunks {
-		secret := new(corev1.Secret)
-		if err := c.s.Client.Get(ctx, types.NamespacedName{Namespace: c.s.Flags.System, Name: name}, secret); err != nil {
-			return nil, fmt.Errorf("read the inventory: %w", err)
-		}
-		chunk, err := ownership.DecodeChunk(secret.Data[ownership.ChunkEntries])
-		if err != nil {
-			return nil, fmt.Errorf("read the inventory: %w", err)
-		}
-		for _, e := range chunk {
-			entries[e.ID] = e
-		}
+	system := c.s.Flags.System
+	secret := new(corev1.Secret)
+	if err := c.s.Client.Get(ctx, types.NamespacedName{Namespace: system, Name: v1alpha1.KeySecret}, secret); err != nil {
+		return nil, fmt.Errorf("read the key of the inventory: %w", err)
 	}
-	return entries, nil
+	key, err := seal.NewKey(secret.Data[v1alpha1.KeySecretKey])
+	if err != nil {
+		return nil, fmt.Errorf("secret %s/%s: %w", system, v1alpha1.KeySecret, err)
+	}
+	index := ownership.NewIndex()
+	loader, err := ownership.NewLoader(ownership.LoaderOptions{Reader: c.s.Client, Key: key, Namespace: system, Index: index})
+	if err != nil {
+		return nil, err
+	}
+	if err := loader.Load(ctx, inventory); err != nil {
+		return nil, err
+	}
+	return index.Entries(client.ObjectKeyFromObject(gs)), nil
+}
+
+// manner is how the controller renders a GitSync.
+func (c *cluster) manner(ctx context.Context, gs *v1alpha1.GitSync, g *git, path string, keyFiles []string) (manner, error) {
+	options, err := loop.RenderOptions(gs, c.s.Flags.System)
+	if err != nil {
+		return manner{}, err
+	}
+	if path != "" {
+		options.Path = path
+	}
+	if options.Keys, err = rendering.ReadKeys(keyFiles); err != nil {
+		return manner{}, err
+	}
+	if err := rendering.Ask(ctx, c.s.Client, c.s.Config, gs, g.tree, &options); err != nil {
+		return manner{}, cli.Unclear(err)
+	}
+	return manner{Options: options, target: gs.Spec.TargetNamespace, mapper: c.mapper}, nil
 }
 
 // appliedOnes are the declarations of an inventory.
@@ -204,10 +227,10 @@ func (c *cluster) one(ctx context.Context, id ownership.ID, want declared, base 
 
 // against compares the cluster with a side of git, or with what is applied
 // where there is none.
-func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, path string, everything bool) (*Result, error) {
+func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, path string, f *flags) (*Result, error) {
 	base, err := c.inventory(ctx, gs)
-	if err != nil && (g == nil || !apierrors.IsForbidden(errors.Unwrap(err))) {
-		if apierrors.IsForbidden(errors.Unwrap(err)) {
+	if err != nil && (g == nil || !apierrors.IsForbidden(err)) {
+		if apierrors.IsForbidden(err) {
 			return nil, fmt.Errorf("%w: in your clone, mainstay diff PATH or REV does without", err)
 		}
 		return nil, err
@@ -218,13 +241,13 @@ func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, pat
 	r := &Result{From: "cluster", To: cli.Short(gs.Status.LastAppliedRevision)}
 	want := appliedOnes(base)
 	if g != nil {
-		options := optionsOf(gs)
-		part := path != "" && path != strings.Trim(options.Path, "./")
-		if path != "" {
-			options.Path = path
+		how, err := c.manner(ctx, gs, g, path, f.keys)
+		if err != nil {
+			return nil, err
 		}
+		part := path != "" && path != strings.Trim(gs.Spec.Source.Path, "./")
 		r.To = g.name
-		if want, err = g.objects(ctx, options); err != nil {
+		if want, err = g.objects(ctx, how); err != nil {
 			return nil, err
 		}
 		if !part { // a part of what is declared says nothing about the rest
@@ -233,7 +256,7 @@ func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, pat
 	}
 	r.Compared = len(want)
 	leaves := r.Objects
-	if r.Objects, err = c.compare(ctx, want, base, everything); err != nil {
+	if r.Objects, err = c.compare(ctx, want, base, f.live); err != nil {
 		return nil, err
 	}
 	r.Objects = append(r.Objects, leaves...)

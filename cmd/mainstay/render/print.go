@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
@@ -70,9 +71,9 @@ func masked(object *unstructured.Unstructured) *unstructured.Unstructured {
 	return object
 }
 
-// scopes tells which kinds are namespaced: Kubernetes' own, and those that the
-// objects define.
-func scopes(objects []render.Object) func(*render.Object) (namespaced, known bool) {
+// Scopes tells which kinds are namespaced: those that the objects define, those
+// that mapper knows where it is not nil, and Kubernetes' own.
+func Scopes(objects []render.Object, mapper meta.RESTMapper) func(*render.Object) (namespaced, known bool) {
 	defined := map[schema.GroupKind]bool{}
 	for _, o := range objects {
 		if o.ID.Group != "apiextensions.k8s.io" || o.ID.Kind != "CustomResourceDefinition" {
@@ -90,6 +91,11 @@ func scopes(objects []render.Object) func(*render.Object) (namespaced, known boo
 	return func(o *render.Object) (bool, bool) {
 		if namespaced, ok := defined[o.ID.GroupKind()]; ok {
 			return namespaced, true
+		}
+		if mapper != nil {
+			if mapping, err := mapper.RESTMapping(o.ID.GroupKind(), o.GroupVersionKind().Version); err == nil {
+				return mapping.Scope.Name() == meta.RESTScopeNameNamespace, true
+			}
 		}
 		return openapi.IsNamespaceScoped(kyaml.TypeMeta{APIVersion: o.GetAPIVersion(), Kind: o.GetKind()})
 	}

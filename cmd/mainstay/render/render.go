@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -34,15 +35,15 @@ func (c *command) render(ctx context.Context, progress io.Writer) ([]render.Obje
 	if err != nil {
 		return nil, err
 	}
-	options, target, err := c.options(ctx, below)
-	if err != nil {
-		return nil, err
-	}
-	tree, done, err := c.tree(ctx, root)
+	tree, done, err := c.tree(root)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	options, target, err := c.options(ctx, tree, below)
+	if err != nil {
+		return nil, err
+	}
 	kind, err := render.TypeOf(tree, options)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func (c *command) render(ctx context.Context, progress io.Writer) ([]render.Obje
 	if err != nil {
 		return nil, err
 	}
-	objects, err = render.Settle(objects, target, scopes(objects))
+	objects, err = render.Settle(objects, target, Scopes(objects, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -60,26 +61,27 @@ func (c *command) render(ctx context.Context, progress io.Writer) ([]render.Obje
 }
 
 // options are the flags', or those of the GitSync.
-func (c *command) options(ctx context.Context, below string) (render.Options, string, error) {
-	var gs *v1alpha1.GitSync
-	var err error
-	var capabilities func(*render.Helm) error
-	var keys *sops.Keys
-	switch {
-	case c.sync != "":
-		gs, keys, capabilities, err = c.fromCluster(ctx)
-	case c.file != "":
-		gs, err = fromFile(c.file)
-	default:
-		o := render.Options{
-			Path: below, SkipPaths: c.skip, Type: v1alpha1.RenderType(c.kind), Variables: c.variables,
+func (c *command) options(ctx context.Context, tree fs.FS, below string) (render.Options, string, error) {
+	keys, err := ReadKeys(c.keys)
+	if err != nil {
+		return render.Options{}, "", err
+	}
+	if c.sync == "" && c.file == "" {
+		return render.Options{
+			Path: below, SkipPaths: c.skip, Type: v1alpha1.RenderType(c.kind), Variables: c.variables, Keys: keys,
 			Helm: render.Helm{
 				ReleaseName: c.releaseName, ValuesFiles: c.valuesFiles,
 				Namespace: cmp.Or(c.helmNamespace, c.targetNamespace, "default"),
 			},
-		}
-		o.Keys, err = c.readKeys()
-		return o, c.targetNamespace, err
+		}, c.targetNamespace, nil
+	}
+	var gs *v1alpha1.GitSync
+	var cluster client.Client
+	var config *rest.Config
+	if c.file != "" {
+		gs, err = fromFile(c.file)
+	} else {
+		gs, cluster, config, err = c.fromCluster(ctx)
 	}
 	if err != nil {
 		return render.Options{}, "", err
@@ -88,23 +90,49 @@ func (c *command) options(ctx context.Context, below string) (render.Options, st
 	if err != nil {
 		return o, "", err
 	}
-	if capabilities != nil {
-		if err := capabilities(&o.Helm); err != nil {
-			return o, "", err
-		}
-	}
-	if o.Keys = keys; len(c.keys) > 0 {
-		o.Keys, err = c.readKeys()
+	o.Keys = keys
+	if cluster != nil {
+		err = Ask(ctx, cluster, config, gs, tree, &o)
 	}
 	return o, gs.Spec.TargetNamespace, err
 }
 
-func (c *command) readKeys() (*sops.Keys, error) {
-	if len(c.keys) == 0 {
+// Ask puts into o what only the cluster knows about how a GitSync renders: its
+// version and APIs for a chart, and the keys that spec.render.decryption names
+// where o has none.
+func Ask(ctx context.Context, cluster client.Reader, config *rest.Config, gs *v1alpha1.GitSync, tree fs.FS, o *render.Options) error {
+	kind, err := render.TypeOf(tree, *o)
+	if err != nil {
+		return err
+	}
+	if kind == v1alpha1.RenderHelm {
+		asked, err := discovery.NewDiscoveryClientForConfig(config)
+		if err != nil {
+			return fmt.Errorf("reach the cluster: %w", err)
+		}
+		if err := loop.Capabilities(asked, &o.Helm); err != nil {
+			return err
+		}
+	}
+	if gs.Spec.Render.Decryption == nil || o.Keys != nil {
+		return nil
+	}
+	var secret corev1.Secret
+	name := types.NamespacedName{Namespace: gs.Namespace, Name: gs.Spec.Render.Decryption.SecretRef.Name}
+	if err := cluster.Get(ctx, name, &secret); err != nil {
+		return fmt.Errorf("get the keys in secret %s: %w: give your own with --key", name, err)
+	}
+	o.Keys, err = sops.NewKeys(secret.Data)
+	return err
+}
+
+// ReadKeys reads private keys from files; nil for none.
+func ReadKeys(files []string) (*sops.Keys, error) {
+	if len(files) == 0 {
 		return nil, nil //nolint:nilnil // nothing is decrypted
 	}
 	data := map[string][]byte{}
-	for _, file := range c.keys {
+	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
@@ -133,8 +161,8 @@ func fromFile(file string) (*v1alpha1.GitSync, error) {
 	return gs, nil
 }
 
-// fromCluster reads the GitSync and, where the user may, its keys.
-func (c *command) fromCluster(ctx context.Context) (*v1alpha1.GitSync, *sops.Keys, func(*render.Helm) error, error) {
+// fromCluster reads the GitSync.
+func (c *command) fromCluster(ctx context.Context) (*v1alpha1.GitSync, client.Client, *rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: c.context}).ClientConfig()
@@ -157,21 +185,7 @@ func (c *command) fromCluster(ctx context.Context) (*v1alpha1.GitSync, *sops.Key
 		}
 		return nil, nil, nil, fmt.Errorf("get gitsync %s: %w", key, err)
 	}
-	asked, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	capabilities := func(h *render.Helm) error { return loop.Capabilities(asked, h) }
-	if gs.Spec.Render.Decryption == nil || len(c.keys) > 0 {
-		return gs, nil, capabilities, nil
-	}
-	var secret corev1.Secret
-	name := types.NamespacedName{Namespace: key.Namespace, Name: gs.Spec.Render.Decryption.SecretRef.Name}
-	if err := cluster.Get(ctx, name, &secret); err != nil {
-		return nil, nil, nil, fmt.Errorf("get the keys in secret %s: %w: give your own with --key", name, err)
-	}
-	keys, err := sops.NewKeys(secret.Data)
-	return gs, keys, capabilities, err
+	return gs, cluster, config, nil
 }
 
 // repository is the git repository that a folder is in, and the folder from its
