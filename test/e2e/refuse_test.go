@@ -44,7 +44,7 @@ func app(t *testing.T, namespace string, more ...string) {
 	shared.Pushed(t, files)
 	t.Cleanup(func() {
 		if !t.Failed() {
-			shared.Pushed(t, map[string]string{namespace: ""})
+			shared.Removed(t, namespace)
 		}
 	})
 }
