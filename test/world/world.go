@@ -72,22 +72,15 @@ func Main(m *testing.M, use func(*World)) int {
 }
 
 func start(ctx context.Context, dir string) (*World, error) {
-	binary := filepath.Join(dir, "mainstay")
-	args := []string{"build", "-o", binary}
-	if race {
-		args = append(args, "-race")
-	}
-	build := exec.CommandContext(ctx, "go", append(args, "github.com/mainstay-gitops/mainstay/cmd/mainstay")...)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build mainstay: %w", err)
+	binary, err := program(ctx)
+	if err != nil {
+		return nil, err
 	}
 	w := &World{
 		Options: sandbox.Options{Dir: filepath.Join(dir, "state"), Controller: []string{binary}, Progress: os.Stderr},
 		Repo:    filepath.Join(dir, "repo"),
 		Program: binary,
 	}
-	var err error
 	if w.State, err = sandbox.Up(ctx, w.Options); err != nil {
 		return w, err
 	}
