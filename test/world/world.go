@@ -207,7 +207,7 @@ func (w *World) Pushed(t *testing.T, files map[string]string) {
 	w.Applied(t)
 }
 
-// Removed takes a folder out of git and waits until what it declared is gone.
+// Removed takes a folder or a file out of git and waits until what it declared is gone.
 // It confirms the commit: of a small repository it is soon more than half, and
 // namespaces take along what controllers made in them.
 func (w *World) Removed(t *testing.T, folder string) {
