@@ -38,6 +38,7 @@ type Config struct {
 	Policies       Policies       `json:"policies"`
 	Suspension     Suspension     `json:"suspension"`
 	BreakGlass     BreakGlass     `json:"breakGlass"`
+	Notifications  Notifications  `json:"notifications"`
 }
 
 // Webhook says where the webhook listens and how the API server reaches it.
@@ -214,7 +215,8 @@ func base() *Config {
 				"curl",
 			},
 		},
-		Suspension: Suspension{Max: metav1.Duration{Duration: 24 * time.Hour}},
+		Suspension:    Suspension{Max: metav1.Duration{Duration: 24 * time.Hour}},
+		Notifications: Notifications{Window: metav1.Duration{Duration: time.Minute}, Queue: 1000},
 	}
 }
 

@@ -80,6 +80,13 @@ func unknownKeys(node *yamlv3.Node, target reflect.Type, path string) []error {
 	if node.Kind == yamlv3.AliasNode {
 		node = node.Alias
 	}
+	if node.Kind == yamlv3.SequenceNode && target.Kind() == reflect.Slice {
+		var problems []error
+		for i, item := range node.Content {
+			problems = append(problems, unknownKeys(item, target.Elem(), fmt.Sprintf("%s[%d]", path, i))...)
+		}
+		return problems
+	}
 	reads := reflect.PointerTo(target).Implements(reflect.TypeFor[json.Unmarshaler]())
 	if node.Kind != yamlv3.MappingNode || target.Kind() != reflect.Struct || reads {
 		return nil

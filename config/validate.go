@@ -101,6 +101,7 @@ func (c *Config) Validate() error {
 			wrong(fmt.Sprintf("breakGlass.emergencyGroups[%d]", i), "is %s, which is everybody: name the group of those on call", group)
 		}
 	}
+	c.Notifications.validate(wrong)
 	return errors.Join(errs...)
 }
 

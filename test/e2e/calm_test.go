@@ -187,7 +187,7 @@ func TestKilledInTheMiddleOfASyncItConverges(t *testing.T) {
 			}
 		}
 	}
-	shared.Pushed(t, map[string]string{ns + "/many.yaml": ""})
+	shared.Removed(t, ns+"/many.yaml")
 	list := new(corev1.ConfigMapList)
 	world.Must(t, shared.Client.List(t.Context(), list, client.InNamespace(ns), client.HasLabels{"mainstay.dev/sync"}))
 	if len(list.Items) != 0 {

@@ -396,7 +396,7 @@ func TestWayOut4MainstayOff(t *testing.T) {
 		t.Fatal(out)
 	}
 	t.Cleanup(func() {
-		if out, err := run(t, "admin", "mainstay-system", "", "delete changepolicy wrong"); err != nil {
+		if out, err := run(t, "admin", "mainstay-system", "", "delete changepolicy wrong --ignore-not-found"); err != nil {
 			t.Error(out)
 		}
 	})
@@ -445,7 +445,7 @@ func TestWayOut4MainstayOff(t *testing.T) {
 	}
 	shared.Await(t, "it ends by itself, and git is back", func() (bool, string) {
 		d := web(t, ns)
-		return *d.Spec.Replicas == 2 && d.Labels["a"] == "" && d.Spec.Template.Spec.Containers[0].Image == "nginx:1.28", d.ResourceVersion
+		return *d.Spec.Replicas == 2 && d.Labels["a"] == "", d.ResourceVersion
 	})
 	// The ConfigMap says in whole seconds when it was made.
 	if took := time.Since(started); took < turnedOff-time.Second {
@@ -458,6 +458,18 @@ func TestWayOut4MainstayOff(t *testing.T) {
 	shared.Await(t, "it fails closed", func() (bool, string) {
 		out := failurePolicies(t)
 		return strings.Contains(out, "Fail"), out
+	})
+	// What can't be judged is no permit for a commit either.
+	shared.Await(t, "the commit waits", func() (bool, string) {
+		c := condition(t, "Ready")
+		return c.Reason == "Frozen" && strings.Contains(c.Message, "wrong.rego"), c.Message
+	})
+	if out, err := run(t, "admin", "mainstay-system", "", "delete changepolicy wrong"); err != nil {
+		t.Fatal(out)
+	}
+	shared.Await(t, "the commit is applied", func() (bool, string) {
+		image := web(t, ns).Spec.Template.Spec.Containers[0].Image
+		return image == "nginx:1.28", image
 	})
 }
 

@@ -180,8 +180,9 @@ deny contains {"reason": "no restarts on Mondays", "next": "wait for Tuesday"} i
 		t.Errorf("a restart: kubectl said %q, want the policy's refusal", out)
 	}
 	t.Run("one that does not compile changes nothing", func(t *testing.T) {
+		patch := client.MergeFrom(cp.DeepCopy()) // its status may be newer than cp
 		cp.Spec.Modules = map[string]string{"freeze.rego": "package freeze\n\ndeny contains {\"reason\": \"x\"} if {\n\thttp.send({})\n}\n"}
-		err := shared.Client.Update(t.Context(), cp)
+		err := shared.Client.Patch(t.Context(), cp, patch)
 		if err == nil || !strings.Contains(err.Error(), "freeze.rego:4:") || !strings.Contains(err.Error(), "http.send") {
 			t.Errorf("%v, want the refusal with file:line:col and the built-in", err)
 		}

@@ -44,7 +44,7 @@ func app(t *testing.T, namespace string, more ...string) {
 	shared.Pushed(t, files)
 	t.Cleanup(func() {
 		if !t.Failed() {
-			shared.Pushed(t, map[string]string{namespace: ""})
+			shared.Removed(t, namespace)
 		}
 	})
 }
@@ -250,7 +250,7 @@ func TestAPushIsLiveWithinTwoSecondsAndARemovalPrunes(t *testing.T) {
 	if took > 5*time.Second { // two seconds on an idle machine
 		t.Errorf("live after %s", took)
 	}
-	shared.Pushed(t, map[string]string{ns + "/web.yaml": ""})
+	shared.Removed(t, ns+"/web.yaml")
 	d := new(appsv1.Deployment)
 	if err := shared.Client.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: "web"}, d); !apierrors.IsNotFound(err) {
 		t.Errorf("web was not pruned: %v", err)

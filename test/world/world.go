@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -71,22 +72,15 @@ func Main(m *testing.M, use func(*World)) int {
 }
 
 func start(ctx context.Context, dir string) (*World, error) {
-	binary := filepath.Join(dir, "mainstay")
-	args := []string{"build", "-o", binary}
-	if race {
-		args = append(args, "-race")
-	}
-	build := exec.CommandContext(ctx, "go", append(args, "github.com/mainstay-gitops/mainstay/cmd/mainstay")...)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build mainstay: %w", err)
+	binary, err := program(ctx)
+	if err != nil {
+		return nil, err
 	}
 	w := &World{
 		Options: sandbox.Options{Dir: filepath.Join(dir, "state"), Controller: []string{binary}, Progress: os.Stderr},
 		Repo:    filepath.Join(dir, "repo"),
 		Program: binary,
 	}
-	var err error
 	if w.State, err = sandbox.Up(ctx, w.Options); err != nil {
 		return w, err
 	}
@@ -213,12 +207,28 @@ func (w *World) Pushed(t *testing.T, files map[string]string) {
 	w.Applied(t)
 }
 
-// Applied waits until the newest commit is.
-func (w *World) Applied(t *testing.T) {
+// Removed takes a folder or a file out of git and waits until what it declared is gone.
+// It confirms the commit: of a small repository it is soon more than half, and
+// namespaces take along what controllers made in them.
+func (w *World) Removed(t *testing.T, folder string) {
+	t.Helper()
+	w.Push(t, map[string]string{folder: ""})
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.ConfirmAnnotation, w.head(t))
+	Must(t, w.Client.Patch(Lasting(t), w.GitSync(t), client.RawPatch(types.MergePatchType, []byte(patch))))
+	w.Applied(t)
+}
+
+func (w *World) head(t *testing.T) string {
 	t.Helper()
 	head, err := exec.CommandContext(Lasting(t), "git", "-C", w.Repo, "rev-parse", "HEAD").Output()
 	Must(t, err)
-	commit := strings.TrimSpace(string(head))
+	return strings.TrimSpace(string(head))
+}
+
+// Applied waits until the newest commit is.
+func (w *World) Applied(t *testing.T) {
+	t.Helper()
+	commit := w.head(t)
 	w.Await(t, "the commit is applied", func() (bool, string) {
 		gs := w.GitSync(t)
 		return strings.HasSuffix(gs.Status.LastAppliedRevision, commit), fmt.Sprintf("%+v", gs.Status.Conditions)

@@ -29,6 +29,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/notify"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/reading"
 	"github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -187,7 +188,14 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	recorderOfEvents := mgr.GetEventRecorder("mainstay")
+	notifier, err := notify.New(notify.Options{
+		Config: cfg.Notifications, ClusterName: cfg.ClusterName, Secret: secretIn(kube, cfg.Namespace), Registerer: registry,
+		Error: func(err error) { log.Error(err, "a notification was not sent") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	recorderOfEvents := telling{mgr.GetEventRecorder("mainstay"), notifier}
 	reloader, err := reload.New(reload.Options{
 		Client: direct, Loader: engine, Events: recorderOfEvents, Namespace: cfg.Namespace, Leader: lead.now.Load, Key: key,
 		Replica: replica(),
@@ -348,7 +356,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 
 	// Everything that runs.
 	for _, part := range append(served, []interface{ Start(context.Context) error }{
-		knowledge, permits, wayOut, suspensions, grants, refusals, uses, recorder, decisions, certificate, registered, server,
+		knowledge, permits, wayOut, suspensions, grants, refusals, uses, notifier, recorder, decisions, certificate, registered, server,
 	}...) {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)
@@ -357,7 +365,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader), hearPushes(mgr, cfg, direct, kube, report)); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(leader.Add(lead), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
+	if err := errors.Join(leader.Add(lead), leader.Add(offTeller{wayOut, notifier}), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
 		return nil, err
 	}
 	if err := namespaces.watch(ctx); err != nil {
