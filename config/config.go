@@ -166,6 +166,16 @@ type Suspension struct {
 type BreakGlass struct {
 	// MaxDuration of a grant, at most 24h.
 	MaxDuration metav1.Duration `json:"maxDuration"`
+	// MaxHold is how long at most what was changed under a grant is held after
+	// its end, at most 720h; then git's values come back. 0s holds nothing: every
+	// grant then reverts at its end.
+	MaxHold metav1.Duration `json:"maxHold"`
+	// AfterOutage is how long nothing that has ended is put back once a
+	// repository that could not be read can be read again, at most 24h.
+	AfterOutage metav1.Duration `json:"afterOutage"`
+	// Notices are how long before an end people are told that it comes, the
+	// longest first; at most five.
+	Notices []metav1.Duration `json:"notices"`
 	// EmergencyGroups are the groups whose members may grant themselves what
 	// they ask for, without a second person. While there are none, nobody can
 	// act alone but by suspending a GitSync or turning Mainstay off.
@@ -197,7 +207,12 @@ func base() *Config {
 		Decisions:      Decisions{BindAddress: ":8443"},
 		LeaderElection: LeaderElection{Enabled: true},
 		Sync:           Sync{CacheDir: "/var/cache/mainstay", Parallelism: 32},
-		BreakGlass:     BreakGlass{MaxDuration: metav1.Duration{Duration: 4 * time.Hour}},
+		BreakGlass: BreakGlass{
+			MaxDuration: metav1.Duration{Duration: 4 * time.Hour},
+			MaxHold:     metav1.Duration{Duration: 72 * time.Hour},
+			AfterOutage: metav1.Duration{Duration: 30 * time.Minute},
+			Notices:     []metav1.Duration{{Duration: 30 * time.Minute}, {Duration: 5 * time.Minute}},
+		},
 		Policies: Policies{
 			Deadline: metav1.Duration{Duration: 50 * time.Millisecond},
 			PersonFieldManagers: []string{

@@ -93,6 +93,23 @@ func (c *Config) Validate() error {
 	if d := c.BreakGlass.MaxDuration.Duration; d <= 0 || d > maxGrant {
 		wrong("breakGlass.maxDuration", "must be more than 0s and at most %s, is %s", maxGrant, d)
 	}
+	if d := c.BreakGlass.MaxHold.Duration; d < 0 || d > maxHold {
+		wrong("breakGlass.maxHold", "must be between 0s and %s, is %s", maxHold, d)
+	}
+	if d := c.BreakGlass.AfterOutage.Duration; d < 0 || d > maxGrant {
+		wrong("breakGlass.afterOutage", "must be between 0s and %s, is %s", maxGrant, d)
+	}
+	if n := len(c.BreakGlass.Notices); n > maxNotices {
+		wrong("breakGlass.notices", "may be %d at most, are %d", maxNotices, n)
+	}
+	for i, d := range c.BreakGlass.Notices {
+		path := fmt.Sprintf("breakGlass.notices[%d]", i)
+		if d.Duration <= 0 || d.Duration > maxGrant {
+			wrong(path, "must be more than 0s and at most %s, is %s", maxGrant, d.Duration)
+		} else if i > 0 && d.Duration >= c.BreakGlass.Notices[i-1].Duration {
+			wrong(path, "must be shorter than the one before, is %s", d.Duration)
+		}
+	}
 	for i, group := range c.BreakGlass.EmergencyGroups {
 		switch group {
 		case "":
@@ -105,8 +122,13 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxGrant is what the schema of BreakGlass allows.
-const maxGrant = 24 * time.Hour
+const (
+	// maxGrant is what the schema of BreakGlass allows.
+	maxGrant = 24 * time.Hour
+	// maxHold is that what was meant for an incident does not stay for good.
+	maxHold    = 30 * 24 * time.Hour
+	maxNotices = 5
+)
 
 // validateTarget checks how the API server reaches the webhook.
 func (w *Webhook) validateTarget(wrong func(path, format string, args ...any)) {

@@ -27,11 +27,14 @@ type answer struct {
 
 	reason, severity, next, warn string
 	until                        *time.Time
-	ttl                          bool // until was counted from now
-	final                        bool
-	unrecorded                   bool
-	hasPaths                     bool
-	patterns                     []fieldset.Pattern
+	// held is until when what is permitted stands after its end, of a grant that
+	// holds.
+	held       *time.Time
+	ttl        bool // until was counted from now
+	final      bool
+	unrecorded bool
+	hasPaths   bool
+	patterns   []fieldset.Pattern
 	// exact are the patterns as they were written: a rule that lists the very
 	// paths of a change needs no matching.
 	exact []string

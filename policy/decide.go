@@ -231,7 +231,7 @@ func (j *judgement) cover(found []*answer) Decision {
 		a := found[at]
 		use(a)
 		if j.change.Origin == OriginRequest {
-			d.Permits = append(d.Permits, Permitted{Field: f, Rule: a.name, Until: a.until, Recorded: !a.unrecorded})
+			d.Permits = append(d.Permits, Permitted{Field: f, Rule: a.name, Until: a.until, Held: a.held, Recorded: !a.unrecorded})
 		}
 	}
 	if len(j.change.Fields) == 0 {
@@ -239,7 +239,7 @@ func (j *judgement) cover(found []*answer) Decision {
 			a := found[at]
 			use(a)
 			if a.grant != nil && j.change.Operation == Delete {
-				d.Permits = append(d.Permits, Permitted{Rule: a.name, Until: a.until, Recorded: true})
+				d.Permits = append(d.Permits, Permitted{Rule: a.name, Until: a.until, Held: a.held, Recorded: true})
 			}
 		}
 	}

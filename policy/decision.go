@@ -88,6 +88,9 @@ type Permitted struct {
 	Field Field
 	Rule  string
 	Until *time.Time
+	// Held is until when it is held as it is after that end, unless git says the
+	// same before; nil where git's value comes back at the end.
+	Held *time.Time
 	// Recorded tells that the permission rests on the request (who, when) and
 	// has to be remembered by a record; false where the same rule permits the
 	// state itself, whoever made it.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
 // endWarning tells whoever sends a request that what is permitted ends, when,
@@ -20,13 +22,13 @@ func endWarning(c *Change, permits []Permitted) string {
 	var end *time.Time
 	restarts := false
 	for _, p := range permits {
-		if p.Until == nil || strings.HasPrefix(p.Rule, grantPrefix) {
-			continue // a grant says its end itself
+		if p.Until == nil || p.Held != nil {
+			continue // nothing goes back then
 		}
 		if end == nil || p.Until.Before(*end) {
 			end = p.Until
 		}
-		restarts = restarts || restartsPods(c, p.Field)
+		restarts = restarts || RestartsPods(c.ID(), p.Field.Path)
 	}
 	if end == nil {
 		return ""
@@ -43,13 +45,13 @@ func endWarning(c *Change, permits []Permitted) string {
 	return text
 }
 
-// restartsPods tells whether a change of a field makes new pods in place of
-// those that run.
-func restartsPods(c *Change, f Field) bool {
-	if len(f.Path) < 2 || f.Path[0].Field != "spec" || f.Path[1].Field != "template" {
+// RestartsPods tells whether a change of an object's field makes new pods in
+// place of those that run.
+func RestartsPods(id ownership.ID, path fieldset.Path) bool {
+	if len(path) < 2 || path[0].Field != "spec" || path[1].Field != "template" {
 		return false
 	}
-	switch id := c.ID(); id.Kind {
+	switch id.Kind {
 	case "Deployment", "StatefulSet", "DaemonSet":
 		return id.Group == "apps"
 	case "Rollout":

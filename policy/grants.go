@@ -38,7 +38,10 @@ type Grant struct {
 	Ticket    string                   `json:"ticket,omitempty"`
 	StartsAt  time.Time                `json:"startsAt"`
 	ExpiresAt time.Time                `json:"expiresAt"`
-	Emergency bool                     `json:"emergency,omitempty"`
+	// HeldUntil is until when what was changed is held after the end; nil where
+	// git's values come back at the end.
+	HeldUntil *time.Time `json:"heldUntil,omitempty"`
+	Emergency bool       `json:"emergency,omitempty"`
 }
 
 // grantPrefix starts the names of grants among those of rules.
@@ -46,6 +49,17 @@ const grantPrefix = "grant."
 
 // Rule is how decisions and permits name the grant.
 func (g *Grant) Rule() string { return grantPrefix + g.Key() }
+
+// GrantOf is the BreakGlass that a rule's name stands for, as Permitted.Rule
+// has it; false for the rule of a policy.
+func GrantOf(rule string) (types.NamespacedName, bool) {
+	key, ok := strings.CutPrefix(rule, grantPrefix)
+	if !ok {
+		return types.NamespacedName{}, false
+	}
+	namespace, name, ok := strings.Cut(key, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}, ok
+}
 
 // Key is namespace/name, the key in data.grants.
 func (g *Grant) Key() string { return g.Namespace + "/" + g.Name }
@@ -190,7 +204,7 @@ func (e *Engine) SetGrants(list []Grant) {
 }
 
 func (g *Grant) answer() *answer {
-	a := &answer{name: g.Rule(), reason: g.Words(), until: &g.ExpiresAt, grant: g}
+	a := &answer{name: g.Rule(), reason: g.Words(), until: &g.ExpiresAt, held: g.HeldUntil, grant: g}
 	paths := g.Scope.Paths
 	if len(paths) == 0 {
 		paths = []string{"**"}
@@ -219,8 +233,12 @@ func (g *Grant) data() map[string]any {
 	for i, s := range g.Subjects {
 		subjects[i] = map[string]any{"kind": s.Kind, "name": s.Name, "namespace": s.Namespace}
 	}
+	atEnd := v1alpha1.AtEndRevert
+	if g.HeldUntil != nil {
+		atEnd = v1alpha1.AtEndHold
+	}
 	return map[string]any{
-		"namespace": g.Namespace, "name": g.Name, "requester": g.Requester, "approver": g.Approver,
+		"atEnd": atEnd, "namespace": g.Namespace, "name": g.Name, "requester": g.Requester, "approver": g.Approver,
 		"reason": g.Reason, "ticket": g.Ticket, "emergency": g.Emergency, "subjects": subjects,
 		"startsAt": g.StartsAt.UTC().Format(time.RFC3339), "expiresAt": g.ExpiresAt.UTC().Format(time.RFC3339),
 		"scope": map[string]any{

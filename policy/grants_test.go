@@ -156,6 +156,7 @@ func TestGrantsPermitWhatTheyCover(t *testing.T) {
 				g.requester == input.userInfo.username
 				g.scope.names == ["web"]
 				data.grants["mainstay-system/hotfix"].approver == "bob"
+				data.grants["mainstay-system/hotfix"].atEnd == "Revert"
 			}`,
 			rule: "p.exception", class: RulePolicy,
 		},
@@ -200,7 +201,8 @@ func sorted(rule string) string {
 
 func TestAGrantSaysWhoseItIsAndUntilWhen(t *testing.T) {
 	e := newEngine(t)
-	g := hotfix()
+	held := noon.Add(73 * time.Hour)
+	g := hotfix(func(g *Grant) { g.HeldUntil = &held })
 	e.SetGrants([]Grant{g})
 	c := imageChange()
 	got := e.Decide(t.Context(), c)
@@ -208,7 +210,7 @@ func TestAGrantSaysWhoseItIsAndUntilWhen(t *testing.T) {
 		Verdict: Permit, Class: RuleGrant, Rule: "grant.mainstay-system/hotfix",
 		Reason: "break-glass hotfix of alice, approved by bob: INC-7", Until: &g.ExpiresAt, Grant: &g,
 		Warnings: []string{"permitted by break-glass hotfix until 13:00 UTC"},
-		Permits:  []Permitted{{Field: c.Fields[0], Rule: "grant.mainstay-system/hotfix", Until: &g.ExpiresAt, Recorded: true}},
+		Permits:  []Permitted{{Field: c.Fields[0], Rule: "grant.mainstay-system/hotfix", Until: &g.ExpiresAt, Held: &held, Recorded: true}},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Decision{}, "ID", "Policies", "Elapsed"), cmpopts.IgnoreFields(Permitted{}, "Field")); diff != "" {
 		t.Errorf("Decide (-want +got):\n%s", diff)
@@ -217,6 +219,11 @@ func TestAGrantSaysWhoseItIsAndUntilWhen(t *testing.T) {
 	c.DryRun = true
 	if got := e.Decide(t.Context(), c).Warnings; len(got) != 1 || got[0] != "would be permitted by break-glass hotfix until 13:00 UTC" {
 		t.Errorf("a dry run: %q", got)
+	}
+
+	e.SetGrants([]Grant{hotfix()})
+	if got := e.Decide(t.Context(), imageChange()).Warnings; len(got) != 2 || got[0] != "at 13:00 UTC this is reverted, which restarts the pods of deployment/web" {
+		t.Errorf("one that reverts warns %q", got)
 	}
 
 	emergency := hotfix(func(g *Grant) { g.Emergency, g.Approver = true, "" }, named(strings.Repeat("x", 253)))

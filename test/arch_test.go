@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"policy/audit":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership"},
 	"policy/facts":     {"policy"},
 	"policy/fieldset":  {},
-	"policy/grant":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
+	"policy/grant":     {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/permit", "policy/seal"},
 	"policy/library":   {"policy/fieldset"},
 	"policy/off":       {"config/v1alpha1"},
 	"policy/ownership": {"config/v1alpha1", "policy/fieldset", "policy/seal"},

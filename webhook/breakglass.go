@@ -25,6 +25,10 @@ type Grants interface {
 	Read(ctx context.Context, uid types.UID) (record grant.Record, ok bool, err error)
 	Put(ctx context.Context, record grant.Record) error
 	IsActive(uid types.UID) bool
+	// Holds tells whether it is active or something changed under it is held.
+	Holds(uid types.UID) bool
+	// Extendable finds the record of a BreakGlass that may be extended.
+	Extendable(key types.NamespacedName, now time.Time) (grant.Record, error)
 }
 
 // Refusals remembers what was refused, so that a request can be as narrow.
@@ -51,6 +55,9 @@ type BreakGlass struct {
 	MayApprove func(ctx context.Context, user *policy.User, namespace, name string) (bool, error)
 	// MaxDuration of a grant.
 	MaxDuration time.Duration
+	// MaxHold is how long what was changed is held after the end of a grant that
+	// holds.
+	MaxHold time.Duration
 	// EmergencyGroups may do without a second person.
 	EmergencyGroups []string
 }
@@ -121,8 +128,14 @@ func (h *Handler) requested(ctx context.Context, req *request, bg *v1alpha1.Brea
 		return fmt.Sprintf("only members of %s may do without an approval: leave out spec.emergency and ask somebody to approve",
 			strings.Join(o.EmergencyGroups, ", "))
 	}
+	if _, ok := bg.Annotations[v1alpha1.RevertAnnotation]; ok {
+		return "there is nothing to give up yet: leave out the annotation " + v1alpha1.RevertAnnotation
+	}
 	now := h.options.Clock()
-	asked, err := grant.Ask(bg, h.options.Namespace, func(id string) (grant.Refusal, bool) { return o.find(ctx, id) }, now)
+	asked, err := grant.Ask(bg, h.options.Namespace, grant.Sources{
+		Refusal:    func(id string) (grant.Refusal, bool) { return o.find(ctx, id) },
+		Extendable: o.Grants.Extendable,
+	}, now)
 	if err != nil {
 		return err.Error()
 	}
@@ -135,7 +148,7 @@ func (h *Handler) requested(ctx context.Context, req *request, bg *v1alpha1.Brea
 	record := grant.NewRecord(bg, asked, now)
 	event := policy.Decision{Event: eventRequested, Reason: fmt.Sprintf("%s asks for break-glass for %s: %s", user.Username, bg.Spec.Duration.Duration, bg.Spec.Reason)}
 	if bg.Spec.Emergency {
-		record.Begin("", now, bg.Spec.Duration.Duration)
+		record.Begin("", now, bg.Spec.Duration.Duration, o.hold(bg))
 		event = policy.Decision{
 			Event: eventEmergency, Severity: audit.SeverityCritical, Until: record.ExpiresAt,
 			Reason: fmt.Sprintf("%s takes an emergency grant for %s, which nobody approved: %s", user.Username, bg.Spec.Duration.Duration, bg.Spec.Reason),
@@ -154,6 +167,14 @@ func (o *BreakGlass) tooLong(bg *v1alpha1.BreakGlass) string {
 		return fmt.Sprintf("spec.duration is %s, and a grant may last %s at most (breakGlass.maxDuration)", d, o.MaxDuration)
 	}
 	return ""
+}
+
+// hold is how long what is changed is held after the end.
+func (o *BreakGlass) hold(bg *v1alpha1.BreakGlass) time.Duration {
+	if !bg.Spec.Holds() {
+		return 0
+	}
+	return o.MaxHold
 }
 
 // find waits a moment for a refusal that another replica has answered with.
@@ -175,10 +196,12 @@ func (o *BreakGlass) find(ctx context.Context, id string) (grant.Refusal, bool) 
 	}
 }
 
-// updated lets approvedBy be set and revoked; nothing else of a request changes.
+// updated lets approvedBy be set and revoked, and what was changed under a grant
+// that has ended be given up; nothing else of a request changes.
 func (h *Handler) updated(ctx context.Context, req *request, before, after *v1alpha1.BreakGlass) string {
 	approved := before.Spec.ApprovedBy != after.Spec.ApprovedBy
 	revoked := before.Spec.Revoked != after.Spec.Revoked
+	undone := before.Annotations[v1alpha1.RevertAnnotation] == "" && after.Annotations[v1alpha1.RevertAnnotation] != ""
 	switch {
 	case before.Spec.Digest() != after.Spec.Digest():
 		return "a request can't be edited: delete it and make a new one"
@@ -188,15 +211,32 @@ func (h *Handler) updated(ctx context.Context, req *request, before, after *v1al
 		return fmt.Sprintf("%s has approved it, which can't be changed: revoke it by spec.revoked, or make a new request", before.Spec.ApprovedBy)
 	case approved && before.Spec.Revoked:
 		return "it was revoked, and what was revoked stays revoked: make a new request"
+	case approved && after.Annotations[v1alpha1.RevertAnnotation] != "":
+		return "it was given up (" + v1alpha1.RevertAnnotation + "): make a new request"
 	case approved:
 		return h.approved(ctx, req, after)
 	case revoked && before.Spec.Revoked:
 		return "what was revoked stays revoked: make a new request"
-	case revoked:
-		if reason := h.mayEnd(ctx, req, before); reason != "" || req.dryRun {
-			return reason
-		}
+	case undone && !revoked && h.options.BreakGlass.Grants != nil && h.options.BreakGlass.Grants.IsActive(before.UID):
+		return "it is still active: revoke it in the same write, by spec.revoked: true"
+	case revoked || undone:
+		return h.ended(ctx, req, before, after, revoked, undone)
+	}
+	return ""
+}
+
+// ended judges that somebody ends a grant before its time, gives up what was
+// changed under it, or both.
+func (h *Handler) ended(ctx context.Context, req *request, before, after *v1alpha1.BreakGlass, revoked, undone bool) string {
+	if reason := h.mayEnd(ctx, req, before); reason != "" || req.dryRun {
+		return reason
+	}
+	if revoked {
 		h.tell(req, policy.Decision{Event: eventRevoked, Reason: req.username() + " revokes the break-glass of " + before.Spec.RequestedBy})
+	}
+	if undone {
+		h.tell(req, policy.Decision{Event: eventReverted, Reason: fmt.Sprintf("%s has git's values put back for what was changed under the break-glass of %s: %s",
+			req.username(), before.Spec.RequestedBy, after.Annotations[v1alpha1.RevertAnnotation])})
 	}
 	return ""
 }
@@ -237,7 +277,7 @@ func (h *Handler) approved(ctx context.Context, req *request, bg *v1alpha1.Break
 	if reason := h.mayApprove(ctx, user, bg, "approve it"); reason != "" || req.dryRun {
 		return reason
 	}
-	record.Begin(user.Username, now, bg.Spec.Duration.Duration)
+	record.Begin(user.Username, now, bg.Spec.Duration.Duration, o.hold(bg))
 	if err := o.Grants.Put(ctx, record); err != nil {
 		h.report(ctx, err)
 		return "Mainstay could not record the approval, try again"
@@ -249,17 +289,17 @@ func (h *Handler) approved(ctx context.Context, req *request, bg *v1alpha1.Break
 	return ""
 }
 
-// dropped judges a deletion, which ends a grant as revoking it does. Whoever
-// deletes a namespace may take it along.
+// dropped judges a deletion, which ends a grant and gives up what was changed
+// under it. Whoever deletes a namespace may take it along.
 func (h *Handler) dropped(ctx context.Context, req *request, bg *v1alpha1.BreakGlass) string {
 	if h.options.BreakGlass.Grants == nil || req.deleting() || h.terminating(req.id.Namespace) ||
-		!h.options.BreakGlass.Grants.IsActive(bg.UID) {
+		!h.options.BreakGlass.Grants.Holds(bg.UID) {
 		return ""
 	}
 	if reason := h.mayEnd(ctx, req, bg); reason != "" || req.dryRun {
 		return reason
 	}
-	h.tell(req, policy.Decision{Event: eventRevoked, Reason: req.username() + " deletes the break-glass of " + bg.Spec.RequestedBy})
+	h.tell(req, policy.Decision{Event: eventRevoked, Reason: req.username() + " deletes the break-glass of " + bg.Spec.RequestedBy + ": git's values come back"})
 	return ""
 }
 
@@ -294,6 +334,7 @@ const (
 	eventRequested = "GrantRequested"
 	eventApproved  = "GrantApproved"
 	eventRevoked   = "GrantRevoked"
+	eventReverted  = "GrantReverted"
 	eventEmergency = "EmergencyGrant"
 )
 

@@ -5,6 +5,7 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ type fakeGrants struct {
 	record  *grant.Record
 	put     []grant.Record
 	active  bool
+	holds   bool
 	readErr error
 	putErr  error
 }
@@ -43,6 +45,16 @@ func (f *fakeGrants) Put(_ context.Context, r grant.Record) error {
 }
 
 func (f *fakeGrants) IsActive(types.UID) bool { return f.active }
+func (f *fakeGrants) Holds(types.UID) bool    { return f.active || f.holds }
+
+func (f *fakeGrants) Extendable(key types.NamespacedName, _ time.Time) (grant.Record, error) {
+	if key != (types.NamespacedName{Namespace: ownSpace, Name: "before"}) {
+		return grant.Record{}, errors.New("there is none")
+	}
+	return grant.Record{
+		UID: "u-before", Scope: v1alpha1.BreakGlassScope{Names: []string{"web"}}, Subjects: []v1alpha1.BreakGlassSubject{{Kind: "User", Name: "alice"}},
+	}, nil
+}
 
 // fakeRefusals knows one decision, and counts.
 type fakeRefusals struct{ remembered, used int }
@@ -74,6 +86,28 @@ func bgObject(spec map[string]any) map[string]any {
 	}
 }
 
+// undo gives up what was changed; undone says that it was given up before.
+func undo(a asked) asked   { return annotate(a, a.new) }
+func undone(a asked) asked { return annotate(a, a.old) }
+
+func annotate(a asked, object any) asked {
+	object.(map[string]any)["metadata"].(map[string]any)["annotations"] = map[string]any{v1alpha1.RevertAnnotation: "it was wrong"}
+	return a
+}
+
+func bgDigest(t *testing.T, edits ...any) string {
+	t.Helper()
+	raw, err := json.Marshal(bgSpec(edits...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec v1alpha1.BreakGlassSpec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec.Digest()
+}
+
 func bgAsked(operation, user string, old, updated map[string]any) asked {
 	a := asked{
 		entry: EntryOwn, operation: operation, user: user, namespace: ownSpace,
@@ -98,7 +132,7 @@ func bgRecord(t *testing.T, edits ...func(*grant.Record)) *grant.Record {
 			Scope: &v1alpha1.BreakGlassScope{Namespaces: []string{"shop"}},
 		},
 	}
-	wanted, err := grant.Ask(bg, ownSpace, nil, clock)
+	wanted, err := grant.Ask(bg, ownSpace, grant.Sources{}, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,10 +191,48 @@ func TestRequestsForBreakGlass(t *testing.T) {
 		"an approval": {
 			asked: bgAsked("UPDATE", "bob", bgSpec(), approve), grants: fakeGrants{record: bgRecord(t)}, event: eventApproved,
 			put: func(r grant.Record) bool {
-				return r.Approver == "bob" && r.StartsAt.Equal(clock) && r.ExpiresAt.Equal(clock.Add(time.Hour))
+				return r.Approver == "bob" && r.StartsAt.Equal(clock) && r.ExpiresAt.Equal(clock.Add(time.Hour)) && r.HeldUntil.Equal(clock.Add(73*time.Hour))
 			},
 		},
-		"a dry run of an approval": {asked: dry(bgAsked("UPDATE", "bob", bgSpec(), approve)), grants: fakeGrants{record: bgRecord(t)}},
+		"an approval of what reverts at its end": {
+			asked:  bgAsked("UPDATE", "bob", bgSpec("atEnd", "Revert"), bgSpec("atEnd", "Revert", "approvedBy", "bob")),
+			grants: fakeGrants{record: bgRecord(t, func(r *grant.Record) { r.Digest = bgDigest(t, "atEnd", "Revert") })}, event: eventApproved,
+			put: func(r grant.Record) bool { return r.HeldUntil == nil },
+		},
+		"an extension": {
+			asked: bgAsked("CREATE", "alice", nil, bgSpec("scope", nil, "extends", "before")), event: eventRequested,
+			put: func(r grant.Record) bool {
+				return r.Extends == "u-before" && r.Scope.Names[0] == "web" && r.Subjects[0].Name == "alice" && r.StartsAt == nil
+			},
+		},
+		"an extension of what may not be extended": {
+			asked: bgAsked("CREATE", "alice", nil, bgSpec("scope", nil, "extends", "another")), say: "spec.extends: there is none",
+		},
+		"an extension by another": {
+			asked: bgAsked("UPDATE", "alice", bgSpec("scope", nil, "extends", "before"), bgSpec("scope", nil, "extends", "another")), say: "a request can't be edited",
+		},
+		"another end for what is changed": {asked: bgAsked("UPDATE", "alice", approve, bgSpec("approvedBy", "bob", "atEnd", "Revert")), say: "a request can't be edited"},
+		"the default end, written out":    {asked: bgAsked("UPDATE", "alice", bgSpec(), bgSpec("atEnd", "Hold"))},
+		"giving up what is held": {
+			asked: undo(bgAsked("UPDATE", "alice", approve, approve)), grants: fakeGrants{holds: true}, event: eventReverted,
+		},
+		"giving up by anybody": {
+			asked: undo(bgAsked("UPDATE", "mallory", approve, approve)), grants: fakeGrants{holds: true}, say: "mallory may not end it",
+		},
+		"giving up what is active": {
+			asked: undo(bgAsked("UPDATE", "alice", approve, approve)), grants: fakeGrants{active: true}, say: "it is still active: revoke it in the same write",
+		},
+		"revoking and giving up": {
+			asked: undo(bgAsked("UPDATE", "alice", approve, bgSpec("approvedBy", "bob", "revoked", true))), grants: fakeGrants{active: true}, event: eventReverted,
+		},
+		"giving up before it was approved": {asked: undo(bgAsked("CREATE", "alice", nil, bgSpec())), say: "there is nothing to give up yet"},
+		"an approval of what was given up": {
+			asked:  undone(undo(bgAsked("UPDATE", "bob", bgSpec(), approve))),
+			grants: fakeGrants{record: bgRecord(t)}, say: "it was given up",
+		},
+		"a deletion of what is held":            {asked: bgAsked("DELETE", "alice", approve, nil), grants: fakeGrants{holds: true}, event: eventRevoked},
+		"a deletion of what is held by anybody": {asked: bgAsked("DELETE", "mallory", approve, nil), grants: fakeGrants{holds: true}, say: "mallory may not end it"},
+		"a dry run of an approval":              {asked: dry(bgAsked("UPDATE", "bob", bgSpec(), approve)), grants: fakeGrants{record: bgRecord(t)}},
 		"an approval in another's name": {
 			asked: bgAsked("UPDATE", "alice", bgSpec(), approve), grants: fakeGrants{record: bgRecord(t)}, say: `must be the name of whoever writes it, "alice"`,
 		},
@@ -209,7 +281,7 @@ func TestRequestsForBreakGlass(t *testing.T) {
 		},
 		"an approval beside another's": {
 			asked: bgAsked("UPDATE", "bob", bgSpec(), approve), say: "cy is approving it just now",
-			grants: fakeGrants{record: bgRecord(t, func(r *grant.Record) { r.Begin("cy", clock.Add(-time.Second), time.Hour) })},
+			grants: fakeGrants{record: bgRecord(t, func(r *grant.Record) { r.Begin("cy", clock.Add(-time.Second), time.Hour, 0) })},
 		},
 		"an approval of an emergency": {
 			asked: bgAsked("UPDATE", "bob", bgSpec("emergency", true), bgSpec("emergency", true, "approvedBy", "bob")), say: "needs nobody's approval",
@@ -241,7 +313,7 @@ func TestRequestsForBreakGlass(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := BreakGlass{
-				Grants: &tt.grants, Refusals: &fakeRefusals{}, MaxDuration: 4 * time.Hour, EmergencyGroups: []string{"developers"},
+				Grants: &tt.grants, Refusals: &fakeRefusals{}, MaxDuration: 4 * time.Hour, MaxHold: 72 * time.Hour, EmergencyGroups: []string{"developers"},
 				MayApprove: func(_ context.Context, user *policy.User, namespace, name string) (bool, error) {
 					return (user.Username == "bob" || user.Username == "cy") && namespace == ownSpace && name == "hotfix", nil
 				},

@@ -273,8 +273,8 @@ func TestBreakGlassesAreValidated(t *testing.T) {
 		"a duration of zero":          {with("decision: 7f3k2\nduration: 0s"), "duration must be more than 0s and at most 24h"},
 		"a negative duration":         {with("decision: 7f3k2\nduration: -1h"), "duration must be more than 0s and at most 24h"},
 		"a duration of days":          {with("decision: 7f3k2\nduration: 25h"), "duration must be more than 0s and at most 24h"},
-		"neither decision nor scope":  {with("duration: 1h"), "exactly one of decision and scope must be set"},
-		"decision and scope":          {with("duration: 1h\ndecision: 7f3k2\nscope: {namespaces: [shop]}"), "exactly one of decision and scope must be set"},
+		"neither decision nor scope":  {with("duration: 1h"), "exactly one of decision, scope and extends must be set"},
+		"decision and scope":          {with("duration: 1h\ndecision: 7f3k2\nscope: {namespaces: [shop]}"), "exactly one of decision, scope and extends must be set"},
 		"what is no decision's id":    {with("duration: 1h\ndecision: 'No way'"), "spec.decision"},
 		"a field that does not exist": {with("duration: 1h\ndecision: 7f3k2\nforever: true"), `unknown field "spec.forever"`},
 		"an unknown operation":        {with("duration: 1h\nscope: {names: [web], operations: [PATCH]}"), "Unsupported value"},
@@ -287,11 +287,16 @@ func TestBreakGlassesAreValidated(t *testing.T) {
 		"a user in a namespace": {
 			with("duration: 1h\ndecision: 7f3k2\nsubjects: [{kind: User, name: x, namespace: shop}]"), "namespace must be given for a ServiceAccount, and for nothing else",
 		},
+		"an extension with a scope":      {with("duration: 1h\nextends: bg-1\nscope: {names: [web]}"), "exactly one of decision, scope and extends must be set"},
+		"an extension for others":        {with("duration: 1h\nextends: bg-1\nsubjects: [{kind: Group, name: ops}]"), "an extension is for those who may use the grant that it extends"},
+		"an unknown end":                 {with("duration: 1h\ndecision: 7f3k2\natEnd: Shrug"), "Unsupported value"},
 		"an emergency that was approved": {with("duration: 1h\ndecision: 7f3k2\nemergency: true\napprovedBy: bob"), "an emergency grant needs nobody's approval"},
 	})
 	k.accepts(map[string]string{
 		"for a decision": with("duration: 24h\ndecision: 7f3k2"),
 		"for a scope":    with("duration: 1m\nscope: {namespaces: [shop], kinds: [Deployment], names: [web], paths: [spec.replicas]}"),
+		"an extension":   with("duration: 1h\nextends: bg-1"),
+		"that reverts":   with("duration: 1h\ndecision: 7f3k2\natEnd: Revert"),
 		"for others":     with("duration: 1m\nscope: {names: [web]}\nsubjects: [{kind: ServiceAccount, name: x, namespace: shop}, {kind: Group, name: ops}]"),
 	})
 	t.Run("a request can't be edited", func(t *testing.T) {
@@ -304,6 +309,8 @@ func TestBreakGlassesAreValidated(t *testing.T) {
 			"for another":    `{"spec":{"requestedBy":"bob"}}`,
 			"by others":      `{"spec":{"subjects":[{"kind":"Group","name":"developers"}]}}`,
 			"an emergency":   `{"spec":{"emergency":true}}`,
+			"another end":    `{"spec":{"atEnd":"Revert"}}`,
+			"an extension":   `{"spec":{"decision":null,"extends":"bg-1"}}`,
 			"another ticket": `{"spec":{"ticket":"INC-1"}}`,
 		} {
 			_, err := k.client.Patch(t.Context(), "mine", types.MergePatchType, []byte(patch), metav1.PatchOptions{})

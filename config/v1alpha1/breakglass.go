@@ -50,10 +50,11 @@ type BreakGlassList struct {
 // BreakGlassSpec is the request. Of it approvedBy can be set once, and revoked;
 // the rest is immutable.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.decision) == has(oldSelf.decision) && has(self.scope) == has(oldSelf.scope) && has(self.ticket) == has(oldSelf.ticket) && has(self.subjects) == has(oldSelf.subjects) && self.?emergency.orValue(false) == oldSelf.?emergency.orValue(false)",message="a request can't be edited: delete it and make a new one"
+// +kubebuilder:validation:XValidation:rule="has(self.decision) == has(oldSelf.decision) && has(self.scope) == has(oldSelf.scope) && has(self.extends) == has(oldSelf.extends) && has(self.ticket) == has(oldSelf.ticket) && has(self.subjects) == has(oldSelf.subjects) && self.?emergency.orValue(false) == oldSelf.?emergency.orValue(false)",message="a request can't be edited: delete it and make a new one"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.approvedBy) || size(oldSelf.approvedBy) == 0 || has(self.approvedBy) && self.approvedBy == oldSelf.approvedBy",message="an approval can't be changed: revoke it by spec.revoked, or make a new request"
 // +kubebuilder:validation:XValidation:rule="!oldSelf.?revoked.orValue(false) || self.?revoked.orValue(false)",message="what was revoked stays revoked: make a new request"
-// +kubebuilder:validation:XValidation:rule="has(self.decision) != has(self.scope)",message="exactly one of decision and scope must be set"
+// +kubebuilder:validation:XValidation:rule="[has(self.decision), has(self.scope), has(self.extends)].filter(given, given).size() == 1",message="exactly one of decision, scope and extends must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.extends) || !has(self.subjects)",message="an extension is for those who may use the grant that it extends: leave out subjects, or make a request with a scope"
 // +kubebuilder:validation:XValidation:rule="!self.?emergency.orValue(false) || !has(self.approvedBy) || size(self.approvedBy) == 0",message="an emergency grant needs nobody's approval: leave approvedBy empty"
 type BreakGlassSpec struct {
 	// RequestedBy is the name of whoever writes the request.
@@ -71,6 +72,15 @@ type BreakGlassSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a request can't be edited: delete it and make a new one"
 	Scope *BreakGlassScope `json:"scope,omitempty"`
+	// Extends names the BreakGlass of the same namespace that this one goes on
+	// with: it covers what that one covered, for those who could use it, and what
+	// was changed under that one stands as long as this one. It is a request like
+	// any other and needs an approval of its own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a request can't be edited: delete it and make a new one"
+	Extends string `json:"extends,omitempty"`
 	// Subjects are who may use the grant. The default is the requester.
 	// +optional
 	// +kubebuilder:validation:MaxItems=20
@@ -94,6 +104,17 @@ type BreakGlassSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s') && duration(self) <= duration('24h')",message="duration must be more than 0s and at most 24h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) == duration(oldSelf)",message="a request can't be edited: delete it and make a new one"
 	Duration metav1.Duration `json:"duration"`
+	// AtEnd says what becomes of what was changed under the grant when it ends.
+	// Hold leaves it as it is, and nobody may change it further, until git says
+	// the same, somebody gives it up (the annotation mainstay.dev/revert), or
+	// breakGlass.maxHold of the operator's configuration is over. Revert puts
+	// git's values back. Neither puts anything back while the repository can't be
+	// read, nor in the first half hour after.
+	// +optional
+	// +kubebuilder:default=Hold
+	// +kubebuilder:validation:Enum=Hold;Revert
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a request can't be edited: delete it and make a new one"
+	AtEnd string `json:"atEnd,omitempty"`
 	// Emergency makes the grant active at once, without a second person. It
 	// takes membership in one of the configuration's
 	// breakGlass.emergencyGroups, and raises an alert.
@@ -105,15 +126,28 @@ type BreakGlassSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	ApprovedBy string `json:"approvedBy,omitempty"`
-	// Revoked ends the grant at once, for good.
+	// Revoked ends the grant at once, for good. What was changed under it then
+	// goes the way of atEnd.
 	// +optional
 	Revoked bool `json:"revoked,omitempty"`
 }
+
+// What becomes of a change at the end of the grant that permitted it.
+const (
+	AtEndHold   = "Hold"
+	AtEndRevert = "Revert"
+)
+
+// Holds tells whether what was changed is held at the end.
+func (s BreakGlassSpec) Holds() bool { return s.AtEnd != AtEndRevert }
 
 // Digest names what is asked for: everything but approvedBy and revoked. It is
 // the same however the fields were written.
 func (s BreakGlassSpec) Digest() string {
 	s.ApprovedBy, s.Revoked = "", false
+	if s.AtEnd == AtEndHold {
+		s.AtEnd = "" // which a request of an earlier version leaves out
+	}
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return "" // these fields always encode
@@ -225,6 +259,10 @@ type BreakGlassStatus struct {
 	// ExpiresAt is when it ends by itself.
 	// +optional
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+	// HeldUntil is until when at most what was changed under it stands after its
+	// end. Not set where git's values come back at the end.
+	// +optional
+	HeldUntil *metav1.Time `json:"heldUntil,omitempty"`
 	// Scope is what exactly may be changed: what the decision stood for, or
 	// spec.scope with its defaults. Read it before you approve.
 	// +optional
@@ -238,6 +276,61 @@ type BreakGlassStatus struct {
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
 	Uses []BreakGlassUse `json:"uses,omitempty"`
+	// AwaitingGit are the changes under it that stand and that git does not say.
+	// +optional
+	// +kubebuilder:validation:MaxItems=200
+	// +listType=atomic
+	AwaitingGit []BreakGlassChange `json:"awaitingGit,omitempty"`
+	// Settled are those that are over: git says the same, or git's values are
+	// back. The last ones; the ledger has all.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=atomic
+	Settled []BreakGlassChange `json:"settled,omitempty"`
+	// Told is the last notice of an end that was given.
+	// +optional
+	Told *BreakGlassNotice `json:"told,omitempty"`
+}
+
+// BreakGlassChange is what was changed of one object under a grant.
+type BreakGlassChange struct {
+	// Object, for example Deployment.apps shop/web.
+	Object string `json:"object"`
+	// Paths that differ from git; none for an object that was deleted.
+	// +optional
+	// +listType=atomic
+	Paths []string `json:"paths,omitempty"`
+	// By is who changed it, Decision the id under which the ledger has it.
+	// +optional
+	By string `json:"by,omitempty"`
+	// +optional
+	Decision string `json:"decision,omitempty"`
+	// RestartsPods tells that git's values restart pods when they come back.
+	// +optional
+	RestartsPods bool `json:"restartsPods,omitempty"`
+	// How it is over, and when: InGit, Reverted or Overwritten.
+	// +optional
+	How string `json:"how,omitempty"`
+	// +optional
+	At *metav1.Time `json:"at,omitempty"`
+}
+
+// How a change under a grant is over.
+const (
+	// SettledInGit: git says the same now.
+	SettledInGit = "InGit"
+	// SettledReverted: git's value is back.
+	SettledReverted = "Reverted"
+	// SettledOverwritten: something else was written, by a commit or by somebody.
+	SettledOverwritten = "Overwritten"
+)
+
+// BreakGlassNotice is a notice that was given of an end.
+type BreakGlassNotice struct {
+	// End that comes.
+	End metav1.Time `json:"end"`
+	// Before is how long before it the notice was due.
+	Before metav1.Duration `json:"before"`
 }
 
 // BreakGlassUse is one change that was permitted by a grant.

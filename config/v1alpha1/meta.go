@@ -23,6 +23,11 @@ const (
 	// "<duration> <reason>". It takes the verb suspend and ends by itself.
 	SuspendAnnotation = "mainstay.dev/suspend"
 
+	// RevertAnnotation on a BreakGlass that has ended, or is revoked in the same
+	// write, gives up what was changed under it: git's values come back at once.
+	// Its value says why.
+	RevertAnnotation = "mainstay.dev/revert"
+
 	// AdoptAnnotation on a GitSync has the objects taken over that existed before
 	// the commit which it names, or the first digits of which.
 	AdoptAnnotation = "mainstay.dev/adopt"

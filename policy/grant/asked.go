@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
@@ -17,12 +19,26 @@ import (
 type Asked struct {
 	Scope    v1alpha1.BreakGlassScope
 	Subjects []v1alpha1.BreakGlassSubject
+	// Extends is the uid of the BreakGlass that is extended.
+	Extends types.UID
+}
+
+// Sources are where Ask looks up what a request refers to.
+type Sources struct {
+	// Refusal finds what a decision refused.
+	Refusal func(decision string) (Refusal, bool)
+	// Extendable finds the record of a BreakGlass that may be extended; the
+	// error says why it may not.
+	Extendable func(key types.NamespacedName, now time.Time) (Record, error)
 }
 
 // Ask finds out what a request asks for. system is Mainstay's own namespace,
 // whose requests may speak about the whole cluster. The errors are for whoever
 // asks.
-func Ask(bg *v1alpha1.BreakGlass, system string, find func(decision string) (Refusal, bool), now time.Time) (Asked, error) {
+func Ask(bg *v1alpha1.BreakGlass, system string, sources Sources, now time.Time) (Asked, error) {
+	if bg.Spec.Extends != "" {
+		return extension(bg, sources, now)
+	}
 	asked := Asked{Subjects: bg.Spec.Subjects}
 	if len(asked.Subjects) == 0 {
 		asked.Subjects = []v1alpha1.BreakGlassSubject{subjectOf(bg.Spec.RequestedBy)}
@@ -31,7 +47,7 @@ func Ask(bg *v1alpha1.BreakGlass, system string, find func(decision string) (Ref
 	case bg.Spec.Scope != nil:
 		asked.Scope = *bg.Spec.Scope.DeepCopy()
 	case bg.Spec.Decision != "":
-		r, ok := find(bg.Spec.Decision)
+		r, ok := sources.Refusal(bg.Spec.Decision)
 		if !ok || r.old(now) {
 			return Asked{}, fmt.Errorf("decision %s is not known (any more): use spec.scope, or repeat what was refused and take the id of that refusal", bg.Spec.Decision)
 		}
@@ -44,9 +60,19 @@ func Ask(bg *v1alpha1.BreakGlass, system string, find func(decision string) (Ref
 		}
 		asked.Scope = r.scope()
 	default:
-		return Asked{}, fmt.Errorf("spec has neither decision nor scope")
+		return Asked{}, fmt.Errorf("spec has neither decision nor scope nor extends")
 	}
 	return asked, checkScope(&asked.Scope, bg.Namespace, system)
+}
+
+// extension asks for what the BreakGlass that it names stood for, no more.
+func extension(bg *v1alpha1.BreakGlass, sources Sources, now time.Time) (Asked, error) {
+	key := types.NamespacedName{Namespace: bg.Namespace, Name: bg.Spec.Extends}
+	r, err := sources.Extendable(key, now)
+	if err != nil {
+		return Asked{}, fmt.Errorf("spec.extends: %w", err)
+	}
+	return Asked{Scope: *r.Scope.DeepCopy(), Subjects: slices.Clone(r.Subjects), Extends: r.UID}, nil
 }
 
 // checkScope fills in the defaults.

@@ -11,12 +11,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,18 +25,32 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
 )
 
 // EventEnded is the reason of the Event at a grant's end.
 const EventEnded = "GrantEnded"
 
-// KeeperOptions of a Keeper. All but Registerer and Clock are required.
+// Recorder records steps in the life of a grant. audit.Recorder does.
+type Recorder interface {
+	Record(change *policy.Change, decision policy.Decision)
+}
+
+// KeeperOptions of a Keeper. All but Notices, Notifier, Registerer and Clock are
+// required.
 type KeeperOptions struct {
 	// Client reads BreakGlasses and writes their status, uncached.
 	Client   client.Client
 	Store    *Store
 	Refusals *Refusals
-	Events   events.EventRecorder
+	// Permits are the records of what grants permitted.
+	Permits Permits
+	// Recorder takes the ends and the notices of them.
+	Recorder Recorder
+	// Notices are how long before an end it is told, the longest first.
+	Notices []time.Duration
+	// Notifier is told of each notice as well.
+	Notifier Notifier
 	// Registerer takes the metric mainstay_grants.
 	Registerer prometheus.Registerer
 	// Clock is time.Now where it is nil.
@@ -54,6 +66,8 @@ type Keeper struct {
 
 	mu     sync.Mutex
 	phases map[types.NamespacedName]string
+	// settled says how changes are over whose permits are about to go.
+	settled map[change]string
 }
 
 var _ reconcile.Reconciler = (*Keeper)(nil)
@@ -67,14 +81,16 @@ func NewKeeper(o KeeperOptions) (*Keeper, error) {
 		return nil, errors.New("grant: KeeperOptions.Store is required")
 	case o.Refusals == nil:
 		return nil, errors.New("grant: KeeperOptions.Refusals is required")
-	case o.Events == nil:
-		return nil, errors.New("grant: KeeperOptions.Events is required")
+	case o.Permits == nil:
+		return nil, errors.New("grant: KeeperOptions.Permits is required")
+	case o.Recorder == nil:
+		return nil, errors.New("grant: KeeperOptions.Recorder is required")
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
 	k := &Keeper{
-		o: o, phases: map[types.NamespacedName]string{}, again: make(chan event.TypedGenericEvent[*v1alpha1.BreakGlass]),
+		o: o, phases: map[types.NamespacedName]string{}, settled: map[change]string{}, again: make(chan event.TypedGenericEvent[*v1alpha1.BreakGlass]),
 		gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mainstay_grants", Help: "BreakGlasses by phase, as the leader sees them.",
 		}, []string{"phase"}),
@@ -99,6 +115,9 @@ const sweepInterval = time.Minute
 func (k *Keeper) Start(ctx context.Context) error {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
+	var group sync.WaitGroup
+	group.Go(func() { k.follow(ctx) })
+	defer group.Wait()
 	for {
 		changed := k.o.Store.Changed()
 		for _, key := range k.o.Store.Requests() {
@@ -139,6 +158,13 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	}
 	before := bg.DeepCopy()
 	again := k.describe(bg)
+	notice, next := k.notice(bg)
+	if next > 0 && (again == 0 || next < again) {
+		again = next
+	}
+	if notice != nil {
+		bg.Status.Told = &v1alpha1.BreakGlassNotice{End: metav1.NewTime(notice.End), Before: metav1.Duration{Duration: notice.Before}}
+	}
 	k.count(req.NamespacedName, bg.Status.Phase)
 	if equality.Semantic.DeepEqual(before.Status, bg.Status) {
 		return reconcile.Result{RequeueAfter: again}, nil
@@ -147,7 +173,13 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, fmt.Errorf("write status of breakglass %s: %w", req.NamespacedName, err)
 	}
 	if before.Status.Phase == v1alpha1.PhaseActive && bg.Status.Phase == v1alpha1.PhaseEnded {
-		k.o.Events.Eventf(bg, nil, corev1.EventTypeNormal, EventEnded, "End", "it ended after %s", bg.Spec.Duration.Duration)
+		k.tell(bg, EventEnded, fmt.Sprintf("break-glass %s of %s has ended after %s%s", bg.Name, bg.Spec.RequestedBy, bg.Spec.Duration.Duration, after(bg)))
+	}
+	if notice != nil {
+		k.tell(bg, EventEnding, notice.Text)
+		if k.o.Notifier != nil {
+			k.o.Notifier.Notify(ctx, *notice)
+		}
 	}
 	return reconcile.Result{RequeueAfter: again}, nil
 }
@@ -160,12 +192,17 @@ func (k *Keeper) describe(bg *v1alpha1.BreakGlass) time.Duration {
 	r, ok := k.o.Store.Known(bg.UID)
 	if ok {
 		status.Scope, status.Subjects = r.Scope.DeepCopy(), r.Subjects
-		status.StartsAt, status.ExpiresAt = nil, nil
+		status.StartsAt, status.ExpiresAt, status.HeldUntil = nil, nil, nil
 		if r.StartsAt != nil && bg.Spec.ApprovedBy == r.Approver {
 			start, end := metav1.NewTime(*r.StartsAt).Rfc3339Copy(), metav1.NewTime(*r.ExpiresAt).Rfc3339Copy()
 			status.StartsAt, status.ExpiresAt = &start, &end
+			if r.HeldUntil != nil {
+				held := metav1.NewTime(*r.HeldUntil).Rfc3339Copy()
+				status.HeldUntil = &held
+			}
 		}
 	}
+	k.changes(bg, now)
 	switch {
 	case bg.Spec.Revoked:
 		status.Phase = v1alpha1.PhaseRevoked

@@ -23,22 +23,22 @@ func TestTheStatusSaysHowARequestStands(t *testing.T) {
 	}{
 		"it was asked for": {record: func(*Record) {}, phase: v1alpha1.PhaseRequested},
 		"it is active": {
-			record: func(r *Record) { r.Begin("bob", now, time.Hour) }, bg: func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy = "bob" },
+			record: func(r *Record) { r.Begin("bob", now, time.Hour, 0) }, bg: func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy = "bob" },
 			phase: v1alpha1.PhaseActive, ends: true,
 		},
 		"the approval was judged and is not there yet": {
-			record: func(r *Record) { r.Begin("bob", now, time.Hour) }, phase: v1alpha1.PhaseRequested,
+			record: func(r *Record) { r.Begin("bob", now, time.Hour, 0) }, phase: v1alpha1.PhaseRequested,
 		},
 		"the approval is there and was not judged": {
 			record: func(*Record) {}, bg: func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy = "bob" }, phase: v1alpha1.PhaseRequested,
 		},
 		"it has ended": {
-			record: func(r *Record) { r.Begin("bob", now.Add(-2*time.Hour), time.Hour) }, bg: func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy = "bob" },
+			record: func(r *Record) { r.Begin("bob", now.Add(-2*time.Hour), time.Hour, 0) }, bg: func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy = "bob" },
 			phase: v1alpha1.PhaseEnded, ends: true,
 		},
 		"it has ended long ago": {bg: func(bg *v1alpha1.BreakGlass) { bg.Status.ExpiresAt = &ended }, phase: v1alpha1.PhaseEnded, ends: true},
 		"it was revoked": {
-			record: func(r *Record) { r.Begin("bob", now, time.Hour) },
+			record: func(r *Record) { r.Begin("bob", now, time.Hour, 0) },
 			bg:     func(bg *v1alpha1.BreakGlass) { bg.Spec.ApprovedBy, bg.Spec.Revoked = "bob", true },
 			phase:  v1alpha1.PhaseRevoked, ends: true,
 		},
@@ -63,7 +63,7 @@ func TestTheStatusSaysHowARequestStands(t *testing.T) {
 			if tt.bg != nil {
 				tt.bg(bg)
 			}
-			k := &Keeper{o: KeeperOptions{Store: f.Store, Clock: f.now}}
+			k := &Keeper{o: KeeperOptions{Store: f.Store, Permits: &fakePermits{}, Clock: f.now}}
 			again := k.describe(bg)
 			if bg.Status.Phase != tt.phase || (bg.Status.ExpiresAt != nil) != tt.ends {
 				t.Errorf("status %+v, want the phase %s, and an end: %t", bg.Status, tt.phase, tt.ends)

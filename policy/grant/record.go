@@ -48,6 +48,11 @@ type Record struct {
 	Approver  string     `json:"approver,omitempty"`
 	StartsAt  *time.Time `json:"startsAt,omitempty"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	// HeldUntil is until when what was changed is held after the end; nil where
+	// git's values come back then.
+	HeldUntil *time.Time `json:"heldUntil,omitempty"`
+	// Extends is the uid of the BreakGlass that this one goes on with.
+	Extends types.UID `json:"extends,omitempty"`
 
 	// version of the Secret that it was read from.
 	version string
@@ -58,13 +63,19 @@ func NewRecord(bg *v1alpha1.BreakGlass, asked Asked, now time.Time) Record {
 	return Record{
 		UID: bg.UID, Namespace: bg.Namespace, Name: bg.Name, Digest: bg.Spec.Digest(), Requester: bg.Spec.RequestedBy, At: now.UTC(),
 		Scope: asked.Scope, Subjects: asked.Subjects, Reason: bg.Spec.Reason, Ticket: bg.Spec.Ticket, Emergency: bg.Spec.Emergency,
+		Extends: asked.Extends,
 	}
 }
 
-// Begin starts the time of a grant. The approver of an emergency is empty.
-func (r *Record) Begin(approver string, now time.Time, d time.Duration) {
+// Begin starts the time of a grant, and says how long what is changed under it
+// is held after its end; zero for not at all. The approver of an emergency is
+// empty.
+func (r *Record) Begin(approver string, now time.Time, d, hold time.Duration) {
 	start, end := now.UTC(), now.UTC().Add(d)
-	r.Approver, r.StartsAt, r.ExpiresAt = approver, &start, &end
+	r.Approver, r.StartsAt, r.ExpiresAt, r.HeldUntil = approver, &start, &end, nil
+	if hold > 0 {
+		r.HeldUntil = new(end.Add(hold))
+	}
 }
 
 // Key of the BreakGlass.
@@ -88,6 +99,7 @@ func (r *Record) grant() policy.Grant {
 	return policy.Grant{
 		Namespace: r.Namespace, Name: r.Name, UID: r.UID, Requester: r.Requester, Approver: r.Approver, Subjects: r.Subjects,
 		Scope: r.Scope, Reason: r.Reason, Ticket: r.Ticket, StartsAt: *r.StartsAt, ExpiresAt: *r.ExpiresAt, Emergency: r.Emergency,
+		HeldUntil: r.HeldUntil,
 	}
 }
 

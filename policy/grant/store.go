@@ -200,6 +200,20 @@ func (s *Store) IsActive(uid types.UID) bool {
 	return ok && r.live(s.options.Clock()) && r.standsFor(s.requests[r.Key()])
 }
 
+// Holds tells whether anything depends on a BreakGlass: it is active, or what was
+// changed under it may be held.
+func (s *Store) Holds(uid types.UID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, ok := s.records[uid]
+	if !ok || r.StartsAt == nil {
+		return false
+	}
+	now := s.options.Clock()
+	bg := s.requests[r.Key()]
+	return r.live(now) && r.standsFor(bg) || r.HeldUntil != nil && now.Before(*r.HeldUntil) && !(link{bg: bg}).undone()
+}
+
 // Known returns the record of a BreakGlass as far as the watch has told.
 func (s *Store) Known(uid types.UID) (Record, bool) {
 	s.mu.RLock()
@@ -264,7 +278,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			if now.Sub(r.At) > unmade {
 				ended = append(ended, r)
 			}
-		case bg.Spec.Revoked, r.ExpiresAt != nil && now.Sub(*r.ExpiresAt) > keepEnded:
+		case r.over(now, bg):
 			ended = append(ended, r)
 		}
 	}
@@ -288,6 +302,18 @@ func (s *Store) Requests() []types.NamespacedName {
 		out = append(out, key)
 	}
 	return out
+}
+
+// over tells whether nothing depends on a record any more: what was changed
+// under it is not held, either.
+func (r *Record) over(now time.Time, bg *v1alpha1.BreakGlass) bool {
+	switch {
+	case r.ExpiresAt == nil:
+		return bg.Spec.Revoked
+	case r.HeldUntil != nil:
+		return now.Sub(*r.HeldUntil) > keepEnded
+	}
+	return bg.Spec.Revoked || now.Sub(*r.ExpiresAt) > keepEnded
 }
 
 func (s *Store) touch() {

@@ -154,7 +154,7 @@ func (f *fixture) update(bg *v1alpha1.BreakGlass) {
 
 func (f *fixture) record(bg *v1alpha1.BreakGlass) Record {
 	f.t.Helper()
-	asked, err := Ask(bg, system, nil, now)
+	asked, err := Ask(bg, system, Sources{}, now)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func (f *fixture) approve(bg *v1alpha1.BreakGlass) Record {
 	f.t.Helper()
 	r := f.record(bg)
 	f.create(bg)
-	r.Begin("bob", f.now(), bg.Spec.Duration.Duration)
+	r.Begin("bob", f.now(), bg.Spec.Duration.Duration, 0)
 	if err := f.Put(f.t.Context(), r); err != nil {
 		f.t.Fatal(err)
 	}
@@ -259,14 +259,14 @@ func TestWhatGrantsNothing(t *testing.T) {
 		},
 		"a record without its BreakGlass": func(f *fixture, bg *v1alpha1.BreakGlass) {
 			r := f.record(bg)
-			r.Begin("bob", now, time.Hour)
+			r.Begin("bob", now, time.Hour, 0)
 			if err := f.Put(f.t.Context(), r); err != nil {
 				f.t.Fatal(err)
 			}
 		},
 		"an approval whose write was refused later": func(f *fixture, bg *v1alpha1.BreakGlass) {
 			r := f.record(bg)
-			r.Begin("bob", now, time.Hour)
+			r.Begin("bob", now, time.Hour, 0)
 			if err := f.Put(f.t.Context(), r); err != nil {
 				f.t.Fatal(err)
 			}
@@ -274,7 +274,7 @@ func TestWhatGrantsNothing(t *testing.T) {
 		},
 		"a record of another type": func(f *fixture, bg *v1alpha1.BreakGlass) {
 			r := f.record(bg)
-			r.Begin("bob", now, time.Hour)
+			r.Begin("bob", now, time.Hour, 0)
 			secret, err := encode(r, newKey(f.t, "a"), system)
 			if err != nil {
 				f.t.Fatal(err)
@@ -288,7 +288,7 @@ func TestWhatGrantsNothing(t *testing.T) {
 		},
 		"a record under another name": func(f *fixture, bg *v1alpha1.BreakGlass) {
 			r := f.record(bg)
-			r.Begin("bob", now, time.Hour)
+			r.Begin("bob", now, time.Hour, 0)
 			secret, err := encode(r, newKey(f.t, "a"), system)
 			if err != nil {
 				f.t.Fatal(err)
@@ -450,14 +450,14 @@ func TestAskFillsInWhatIsNotSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bg := request("hotfix")
 			tt.edit(bg)
-			got, err := Ask(bg, system, func(id string) (Refusal, bool) {
+			got, err := Ask(bg, system, Sources{Refusal: func(id string) (Refusal, bool) {
 				for _, r := range known {
 					if r.ID == id {
 						return r, true
 					}
 				}
 				return Refusal{}, false
-			}, now)
+			}}, now)
 			if tt.fail != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fail) {
 					t.Errorf("Ask = %+v, %v, want %q", got, err, tt.fail)

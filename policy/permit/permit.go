@@ -47,6 +47,11 @@ type Permit struct {
 	At       time.Time `json:"at"`
 	// Until is the end; nil for none.
 	Until *time.Time `json:"until,omitempty"`
+	// Held is until when the value is held as it is after that end; nil where it
+	// is not.
+	Held *time.Time `json:"held,omitempty"`
+	// Grant is the uid of the BreakGlass whose rule it is.
+	Grant types.UID `json:"grant,omitempty"`
 }
 
 // Live tells whether a permit's end has not come.
@@ -57,6 +62,9 @@ func (p Permit) Live(now time.Time) bool {
 // deletedUID stands for the uid of an object that was deleted by permission: it
 // has none any more, and the next one of that name has another.
 func deletedUID(id ownership.ID) types.UID { return types.UID("deleted/" + id.String()) }
+
+// OfDeletion tells whether the permit is for the object to be gone.
+func (p Permit) OfDeletion() bool { return p.UID == deletedUID(p.ID) }
 
 type slot struct {
 	uid  types.UID

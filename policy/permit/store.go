@@ -146,7 +146,8 @@ func (s *Store) Keep(ctx context.Context, change *policy.Change, decision policy
 		}
 		if err := s.Put(ctx, Permit{
 			UID: uid, ID: change.ID(), Path: permitted.Field.Path.String(), Value: s.Value(permitted.Field.To),
-			Rule: permitted.Rule, Account: account, Decision: decision.ID, At: change.Time, Until: permitted.Until,
+			Rule: permitted.Rule, Account: account, Decision: decision.ID, At: change.Time,
+			Until: permitted.Until, Held: permitted.Held, Grant: grantOf(decision, permitted),
 		}); err != nil {
 			return err
 		}
@@ -160,7 +161,7 @@ func (s *Store) Put(ctx context.Context, p Permit) error {
 	s.mu.RLock()
 	known, exists := s.permits[p.slot()]
 	s.mu.RUnlock()
-	if exists && known.Value == p.Value && known.Rule == p.Rule && sameEnd(known.Until, p.Until) {
+	if exists && known.Value == p.Value && known.Rule == p.Rule && known.Grant == p.Grant && sameEnd(known.Until, p.Until) && sameEnd(known.Held, p.Held) {
 		return nil // nothing that counts would change
 	}
 	secret, err := encode(p, s.options.Key, s.options.Namespace)
@@ -207,6 +208,37 @@ func (s *Store) Find(uid types.UID, path string, value *fastjson.Value) (Permit,
 		return Permit{}, false
 	}
 	return h.Permit, true
+}
+
+// Written returns the permit for a value at a path of an object, also where its
+// end has come: what becomes of the value then is for the sync loop to say.
+func (s *Store) Written(uid types.UID, path string, value *fastjson.Value) (Permit, bool) {
+	s.mu.RLock()
+	h, ok := s.permits[slot{uid, path}]
+	s.mu.RUnlock()
+	if !ok || h.Value != s.Value(value) {
+		return Permit{}, false
+	}
+	return h.Permit, true
+}
+
+// WrittenDeletion returns the permit for an object to be gone, also where its
+// end has come.
+func (s *Store) WrittenDeletion(id ownership.ID) (Permit, bool) {
+	return s.Written(deletedUID(id), "", nil)
+}
+
+// WrittenFor returns all permits of an object, those included whose end has
+// come, sorted by path.
+func (s *Store) WrittenFor(uid types.UID) []Permit {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []Permit
+	for _, at := range s.byUID[uid] {
+		out = append(out, s.permits[at].Permit)
+	}
+	slices.SortFunc(out, func(a, b Permit) int { return strings.Compare(a.Path, b.Path) })
+	return out
 }
 
 // FindDeletion returns the live permit for an object to be gone.
@@ -319,6 +351,13 @@ func (s *Store) removeNamed(secret *corev1.Secret) {
 	for _, at := range found {
 		s.remove(at)
 	}
+}
+
+func grantOf(d policy.Decision, p policy.Permitted) types.UID {
+	if d.Grant != nil && d.Grant.Rule() == p.Rule {
+		return d.Grant.UID
+	}
+	return ""
 }
 
 func sameEnd(a, b *time.Time) bool {

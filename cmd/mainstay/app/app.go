@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -248,7 +249,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	keeper, err := grant.NewKeeper(grant.KeeperOptions{
-		Client: direct, Store: grants, Refusals: refusals, Events: recorderOfEvents, Registerer: registry,
+		Client: direct, Store: grants, Refusals: refusals, Permits: permits, Recorder: recorder,
+		Notices: durations(cfg.BreakGlass.Notices), Registerer: registry,
 	})
 	if err != nil {
 		return nil, err
@@ -288,7 +290,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Suspensions: suspensions, MaySuspend: maySuspend(kube), CheckPolicies: engine.Check, AccountExists: accountExists(kube),
 		BreakGlass: webhook.BreakGlass{
 			Grants: grants, Refusals: refusals, Uses: uses, MayApprove: mayApprove(kube),
-			MaxDuration: cfg.BreakGlass.MaxDuration.Duration, EmergencyGroups: cfg.BreakGlass.EmergencyGroups,
+			MaxDuration: cfg.BreakGlass.MaxDuration.Duration, MaxHold: cfg.BreakGlass.MaxHold.Duration, EmergencyGroups: cfg.BreakGlass.EmergencyGroups,
 		},
 		Registerer: registry,
 		Error:      func(_ context.Context, err error) { log.Error(err, "admission request") },
@@ -385,6 +387,14 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, fmt.Errorf("add checks: %w", err)
 	}
 	return &app{replica: mgr, leader: leader, server: server, index: index}, nil
+}
+
+func durations(list []metav1.Duration) []time.Duration {
+	out := make([]time.Duration, len(list))
+	for i, d := range list {
+		out[i] = d.Duration
+	}
+	return out
 }
 
 // listTimeout is how long the sync loop waits for the objects that policies read.
