@@ -5,11 +5,11 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
-	"github.com/valyala/fastjson"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -30,16 +30,19 @@ func (h *Handler) ownChangePolicy(ctx context.Context, req *request) finding {
 	if req.operation == policy.Delete || h.options.CheckPolicies == nil {
 		return finding{}
 	}
-	modules := req.object.Get("spec", "modules")
-	if req.oldObject != nil && fieldset.Equal(modules, req.oldObject.Get("spec", "modules")) {
+	if req.oldObject != nil && fieldset.Equal(req.object.Get("spec"), req.oldObject.Get("spec")) {
 		return finding{}
 	}
-	texts := map[string]string{}
-	if o := modules.GetObject(); o != nil {
-		o.Visit(func(name []byte, v *fastjson.Value) { texts[string(name)] = string(v.GetStringBytes()) })
+	var spec v1alpha1.ChangePolicySpec
+	if given := req.object.Get("spec"); given != nil {
+		if err := json.Unmarshal(given.MarshalTo(nil), &spec); err != nil {
+			return finding{reason: "spec can't be read: " + err.Error()}
+		}
 	}
 	key := types.NamespacedName{Namespace: req.id.Namespace, Name: req.id.Name}
-	return unloadable(h.options.CheckPolicies(ctx, policy.Source{Key: policy.ChangePolicySource(key), Modules: texts}))
+	return unloadable(h.options.CheckPolicies(ctx, policy.Source{
+		Key: policy.ChangePolicySource(key), Modules: spec.Modules, Library: spec.Library, Parameters: spec.Parameters,
+	}))
 }
 
 // unloadable words why policies do not load.

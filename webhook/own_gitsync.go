@@ -70,23 +70,52 @@ func (h *Handler) checkGitSync(ctx context.Context, req *request) finding {
 			next:   fmt.Sprintf("kubectl create serviceaccount git -n %s, bind the roles to it that git needs, and name it", req.id.Namespace),
 		}
 	}
-	given := req.object.Get("spec", "policies", "exceptions")
+	return h.checkPolicies(ctx, req)
+}
+
+// checkPolicies says what is wrong with the policies that a spec writes out, or
+// names. Those of the repository are the sync loop's to look at.
+func (h *Handler) checkPolicies(ctx context.Context, req *request) finding {
+	given := req.object.Get("spec", "policies")
 	if h.options.CheckPolicies == nil || given == nil {
 		return finding{}
 	}
-	var exceptions []v1alpha1.Exception
-	if err := json.Unmarshal(given.MarshalTo(nil), &exceptions); err != nil {
-		return finding{reason: "spec.policies.exceptions can't be read: " + err.Error()}
-	}
-	if len(exceptions) == 0 {
-		return finding{}
+	var policies v1alpha1.Policies
+	if err := json.Unmarshal(given.MarshalTo(nil), &policies); err != nil {
+		return finding{reason: "spec.policies can't be read: " + err.Error()}
 	}
 	key := syncKey(req)
-	f := unloadable(h.options.CheckPolicies(ctx, policy.Source{Key: policy.GitSyncSource(key), Sync: &key, Exceptions: exceptions}))
-	if f.reason != "" {
-		f.reason = "spec.policies.exceptions: " + f.reason
+	for _, part := range []struct {
+		name  string
+		given bool
+		policy.Source
+	}{
+		{"exceptions", len(policies.Exceptions) > 0, policy.Source{Exceptions: policies.Exceptions}},
+		{"library", len(policies.Library) > 0, policy.Source{Library: policies.Library, Parameters: parametersOf(policies)}},
+	} {
+		if !part.given {
+			continue
+		}
+		part.Key, part.Sync = policy.GitSyncSource(key), &key
+		f := unloadable(h.options.CheckPolicies(ctx, part.Source))
+		if f.reason != "" {
+			f.reason = "spec.policies." + part.name + ": " + f.reason
+			return f
+		}
 	}
-	return f
+	return finding{}
+}
+
+// parametersOf are those of the library's policies: others may be for Rego in
+// the repository, of which nothing is known here.
+func parametersOf(p v1alpha1.Policies) v1alpha1.Parameters {
+	out := v1alpha1.Parameters{}
+	for _, name := range p.Library {
+		if value, ok := p.Parameters[name]; ok {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 // noAccount warns of an account that is not there yet: nothing can be written

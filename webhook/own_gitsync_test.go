@@ -198,6 +198,40 @@ func TestHandlerKeepsTheFinalizerOfAGitSyncThatGitDeclares(t *testing.T) {
 	}
 }
 
+func TestHandlerKnowsTheLibrary(t *testing.T) {
+	engine, err := policy.New(t.Context(), policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(library []any, parameters map[string]any) map[string]any {
+		return gitSync("s", set(library, "spec", "policies", "library"), set(parameters, "spec", "policies", "parameters"))
+	}
+	accounts := map[string]any{"accounts": []any{"autoscaling:keda-operator"}}
+	for name, test := range map[string]struct {
+		library    []any
+		parameters map[string]any
+		message    string // empty: allowed
+	}{
+		"a policy that it has":                       {[]any{"keda"}, nil, ""},
+		"with a parameter":                           {[]any{"keda"}, map[string]any{"keda": accounts}, ""},
+		"one that it does not have":                  {[]any{"kdea"}, nil, `the library has no policy "kdea" (did you mean "keda"?)`},
+		"both, and which is wrong":                   {[]any{"vpa", "isto"}, nil, `did you mean "istio"?`},
+		"a parameter that the policy does not have":  {[]any{"keda"}, map[string]any{"keda": map[string]any{"acounts": []any{"a:b"}}}, `did you mean "accounts"?`},
+		"parameters for the repository's own policy": {[]any{"keda"}, map[string]any{"night": map[string]any{"from": "22:00"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, index(t, v1alpha1.ModeEnforce), func(o *Options) { o.CheckPolicies = engine.Check })
+			got := f.send(t, onGitSync("CREATE", ownSpace, nil, with(test.library, test.parameters)))
+			switch {
+			case got.Allowed != (test.message == ""):
+				t.Errorf("allowed = %v: %+v", got.Allowed, got.Result)
+			case !got.Allowed && !(strings.Contains(got.Result.Message, "spec.policies.library: ") && strings.Contains(got.Result.Message, test.message)):
+				t.Errorf("refused with %q, want %q", got.Result.Message, test.message)
+			}
+		})
+	}
+}
+
 func TestHandlerCompilesAChangePolicy(t *testing.T) {
 	engine, err := policy.New(t.Context(), policy.Options{})
 	if err != nil {
@@ -233,6 +267,8 @@ func TestHandlerCompilesAChangePolicy(t *testing.T) {
 		"a repository's is edited":                {on("UPDATE", ownSpace, policyOf("gitsync-shop", good), policyOf("gitsync-shop", broken)), false, "it comes from the repository of a GitSync"},
 		"a repository's is deleted":               {on("DELETE", ownSpace, policyOf("gitsync-shop", good), nil), false, "it comes from the repository of a GitSync"},
 		"that of a GitSync which is gone":         {on("DELETE", ownSpace, policyOf("gitsync-gone", good), nil), true, ""},
+		"a policy of the library":                 {on("CREATE", ownSpace, nil, object("p", set([]any{"keda"}, "spec", "library"))), true, ""},
+		"one that the library does not have":      {on("CREATE", ownSpace, nil, object("p", set([]any{"kdea"}, "spec", "library"))), false, `did you mean "keda"?`},
 		"Mainstay writes a repository's":          {as(syncAccount, on("UPDATE", ownSpace, policyOf("gitsync-shop", good), policyOf("gitsync-shop", broken))), true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

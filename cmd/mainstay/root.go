@@ -26,6 +26,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/operate"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/report"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/sandbox"
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/status"
 	"github.com/mainstay-gitops/mainstay/config"
@@ -46,7 +47,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newController(), newConfig(), newVersion(), adopt.NewAdopt(), adopt.NewRelease(), breakglass.NewCommand(), sandbox.NewCommand(), demo.NewCommand(), policy.NewCommand(), render.NewCommand())
-	cmd.AddCommand(explain.NewCommand(), log.NewCommand(), decisions.NewCommand())
+	cmd.AddCommand(explain.NewCommand(), log.NewCommand(), decisions.NewCommand(), report.NewCommand())
 	cmd.AddCommand(status.NewCommand(), diff.NewCommand(), operate.NewSync(), operate.NewSuspend(), operate.NewResume())
 	return cmd
 }

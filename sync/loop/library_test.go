@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,6 +58,25 @@ func TestAPolicyOfTheLibraryPermitsDrift(t *testing.T) {
 		must(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(again), again))
 		if again.Generation != carried.Generation {
 			t.Errorf("generation %d, want %d", again.Generation, carried.Generation)
+		}
+	})
+	t.Run("whichever replica can't judge by them is said", func(t *testing.T) {
+		say := func(status metav1.ConditionStatus) {
+			cp := policyObject(s.look())
+			must(t, s.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
+			meta.SetStatusCondition(&cp.Status.Conditions, metav1.Condition{
+				Type: v1alpha1.ConditionFailing, Status: status, Reason: "Quarantined", Message: "replica b: library/keda.rego:12: too slow",
+			})
+			must(t, s.client.Status().Update(t.Context(), cp))
+		}
+		say(metav1.ConditionTrue)
+		c := condition(s.look(), "PoliciesReady")
+		if c.Status != metav1.ConditionFalse || c.Reason != "Quarantined" || !strings.Contains(c.Message, "library: crossplane; replica b: ") {
+			t.Errorf("PoliciesReady = %+v", c)
+		}
+		say(metav1.ConditionFalse)
+		if c := condition(s.look(), "PoliciesReady"); c.Status != metav1.ConditionTrue {
+			t.Errorf("PoliciesReady = %+v, want it ready again", c)
 		}
 	})
 	t.Run("as long as it is switched on", func(*testing.T) {

@@ -57,7 +57,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			} else {
 				l.sayReady(gs, s, p)
 			}
-			l.policiesCondition(gs, s, p)
+			l.policiesCondition(ctx, gs, s, p)
 			return
 		}
 		next := metav1.NewTime(p.notBefore)
@@ -75,7 +75,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			set(s, gs, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, o.err.Error())
 		}
 		if o.revision.Commit != "" {
-			l.policiesCondition(gs, s, p)
+			l.policiesCondition(ctx, gs, s, p)
 		}
 		l.complain(ctx, gs, p, o.revision, reason, o.err)
 	})
@@ -138,7 +138,7 @@ func (l *Loop) observedEvent(ctx context.Context, gs *v1alpha1.GitSync, p *pass,
 	l.event(gs, corev1.EventTypeNormal, "Observed", "Sync", revision.Name+": "+p.observed.String())
 }
 
-func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus, p *pass) {
+func (l *Loop) policiesCondition(ctx context.Context, gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus, p *pass) {
 	if p.policies == (policiesResult{}) {
 		return // not looked at since this leader began
 	}
@@ -154,7 +154,27 @@ func (l *Loop) policiesCondition(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus
 		set(s, gs, v1alpha1.ConditionPoliciesReady, metav1.ConditionFalse, "LoadFailed", message)
 		return
 	}
+	if failing := l.policiesFail(ctx, gs, p); failing != nil {
+		set(s, gs, v1alpha1.ConditionPoliciesReady, metav1.ConditionFalse, failing.Reason, p.policies.message+"; "+failing.Message)
+		return
+	}
 	set(s, gs, v1alpha1.ConditionPoliciesReady, metav1.ConditionTrue, "Loaded", p.policies.message)
+}
+
+// policiesFail is what the ChangePolicy that carries a GitSync's policies says of
+// judging by them, whichever replica it happens to; nil where that goes well.
+func (l *Loop) policiesFail(ctx context.Context, gs *v1alpha1.GitSync, p *pass) *metav1.Condition {
+	if !p.policies.carried {
+		return nil
+	}
+	cp := policyObject(gs)
+	if err := l.Client.Get(ctx, client.ObjectKeyFromObject(cp), cp); err != nil {
+		return nil // what is loaded is known all the same; it is asked again at the next sync
+	}
+	if c := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionFailing); c != nil && c.Status == metav1.ConditionTrue {
+		return c
+	}
+	return nil
 }
 
 // reconciling says that a new commit is being brought in.

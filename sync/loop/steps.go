@@ -24,6 +24,8 @@ import (
 type policiesResult struct {
 	err     error
 	message string
+	// carried tells that a ChangePolicy carries them to every replica.
+	carried bool
 }
 
 // holds is a failure where a commit has to wait for its policies.
@@ -71,7 +73,7 @@ func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot 
 	if len(s.Library) > 0 {
 		message += "; library: " + strings.Join(s.Library, ", ")
 	}
-	return policiesResult{message: message}
+	return policiesResult{message: message, carried: true}
 }
 
 // policyModules reads the Rego files of the policy folders, by path.

@@ -32,12 +32,15 @@ func program(ctx context.Context) (string, error) {
 	}
 	defer unlock()
 	binary := filepath.Join(dir, "mainstay")
-	args := []string{"build", "-ldflags=-s -w"}
+	// As make build does: with cgo the system's linker is asked, which takes
+	// its time. The race detector needs it.
+	args, cgo := []string{"build", "-ldflags=-s -w"}, "0"
 	if race {
 		binary += "-race"
-		args = append(args, "-race")
+		args, cgo = append(args, "-race"), "1"
 	}
 	build := exec.CommandContext(ctx, "go", append(args, "-o", binary, "github.com/mainstay-gitops/mainstay/cmd/mainstay")...)
+	build.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return "", fmt.Errorf("build mainstay: %w", err)

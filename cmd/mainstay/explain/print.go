@@ -224,7 +224,7 @@ func (p *printer) decision(d *reading.Explained) error {
 	}
 	p.line("Decision %s: %s", d.Decision, verb)
 	p.line("  when      %s", p.when(d.Time))
-	p.line("  what      %s of %s, %s", strings.ToLower(d.Operation+" "+d.SubResource), name(d.Object), by)
+	p.line("  what      %s of %s, %s", strings.ToLower(strings.TrimSpace(d.Operation+" "+d.SubResource)), name(d.Object), by)
 	if d.DryRun {
 		p.line("            a dry run: nothing came of it")
 	}

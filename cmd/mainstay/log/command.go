@@ -83,43 +83,28 @@ func (o *options) run(cmd *cobra.Command, q *reading.Query) error {
 		e.SetEscapeHTML(false)
 		each = func(r record.Record) error { return e.Encode(r) }
 	}
-	if o.file == "" {
-		c, err := o.flags.Open(cmd.ErrOrStderr())
-		if err != nil {
-			return err
-		}
-		if err := c.Decisions(cmd.Context(), q, each); err != nil {
-			return err
-		}
-	} else if err := o.read(cmd, q, each); err != nil {
+	var err error
+	if o.follow && o.file != "" && o.file != "-" {
+		err = o.tail(cmd.Context(), q, each)
+	} else {
+		err = o.flags.Read(cmd.Context(), o.file, cmd.InOrStdin(), cmd.ErrOrStderr(), q, each)
+	}
+	if err != nil {
 		return err
 	}
 	return t.flush(cmd.ErrOrStderr(), o.output == "json")
 }
 
-// read reads the ledger from a file.
-func (o *options) read(cmd *cobra.Command, q *reading.Query, each func(record.Record) error) error {
-	in := cmd.InOrStdin()
-	name := "the input"
-	if o.file != "-" {
-		file, err := os.Open(o.file)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in, name = file, o.file
-		if o.follow {
-			in = tail{cmd.Context(), file}
-		}
+// tail reads the ledger from a file, and goes on with what is written to it.
+func (o *options) tail(ctx context.Context, q *reading.Query, each func(record.Record) error) error {
+	file, err := os.Open(o.file)
+	if err != nil {
+		return err
 	}
-	err := replicas.Lines(in, func(r record.Record) error {
-		if !q.Matches(&r.Line) {
-			return nil
-		}
-		return each(r)
-	})
+	defer file.Close()
+	err = replicas.ReadFile("-", tail{ctx, file}, q, each)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", o.file, err)
 	}
 	return nil
 }

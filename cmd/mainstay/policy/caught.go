@@ -69,7 +69,11 @@ func (e *eval) caught(ctx context.Context, engine *policy.Engine, program *polic
 		}
 	}
 	if len(inputs) == 0 {
-		return nil, nil, fmt.Errorf("%s would write nothing: it said: %s", strings.Join(command, " "), t.said)
+		hint := ""
+		if e.as != "" && len(e.groups) == 0 && strings.Contains(t.said, "forbidden") {
+			hint = fmt.Sprintf(" (--as %s stands for the user without any group: name them with --as-group, or use the user's own --context)", e.as)
+		}
+		return nil, nil, fmt.Errorf("%s would write nothing: it said: %s%s", strings.Join(command, " "), t.said, hint)
 	}
 	return inputs, assumed, nil
 }

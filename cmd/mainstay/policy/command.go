@@ -24,7 +24,7 @@ found, and 2 if that could not be found out.`,
 	cmd.AddCommand(newCheck())
 	cmd.AddCommand(newTest())
 	cmd.AddCommand(newEval(), newBench())
-	cmd.AddCommand(newCapture(), newReplay(), newReview())
+	cmd.AddCommand(newCapture(), newReplay(), newReview(), newSuggest())
 	return cmd
 }
 

@@ -5,13 +5,12 @@ package policy
 
 import (
 	"cmp"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -64,7 +63,7 @@ func newReplay() *cobra.Command {
 		Long: `Judge recorded decisions by the policies on disk, each at its own time and with
 what the policies could read of the cluster then, and say which would be others:
 newly permitted, newly refused, by rule, account and kind. What only a way out, a
-suspension or another source's policy decided is not judged.
+suspension or another source's policy decided is not judged. Tests are not run.
 
 --decisions takes what mainstay decisions export wrote; without it the replicas
 are asked. The status is 0 if nothing would be decided otherwise, 1 if something
@@ -120,40 +119,12 @@ would, and 2 if that could not be found out.`,
 // there is none.
 func decisionsFrom(cmd *cobra.Command, file string, flags *replicas.Flags, q *reading.Query, each func(context.Context, record.Record) error) error {
 	ctx := cmd.Context()
-	if file == "" {
-		q.Basis = true
-		c, err := flags.Open(cmd.ErrOrStderr())
-		if err != nil {
-			return fmt.Errorf("without --decisions the replicas are asked: %w", err)
-		}
-		return c.Decisions(ctx, q, func(r record.Record) error { return each(ctx, r) })
+	q.Basis = file == ""
+	err := flags.Read(ctx, file, cmd.InOrStdin(), cmd.ErrOrStderr(), q, func(r record.Record) error { return each(ctx, r) })
+	if err != nil && file == "" {
+		return fmt.Errorf("without --decisions the replicas are asked: %w", err)
 	}
-	in := cmd.InOrStdin()
-	if file != "-" {
-		opened, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer opened.Close()
-		in = opened
-		if strings.HasSuffix(file, ".gz") {
-			unzipped, err := gzip.NewReader(opened)
-			if err != nil {
-				return fmt.Errorf("read %s: %w", file, err)
-			}
-			in = unzipped
-		}
-	}
-	err := replicas.Lines(in, func(r record.Record) error {
-		if !q.Matches(&r.Line) {
-			return nil
-		}
-		return each(ctx, r)
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return nil
+	return err
 }
 
 // replayer judges recorded decisions by other policies.
@@ -181,6 +152,9 @@ func newReplayer(ctx context.Context, source policy.Source) (*replayer, error) {
 		return nil, err
 	}
 	r := &replayer{engine: engine, rules: map[string]bool{}, bases: map[string]*record.Basis{}, flips: map[string]*flip{}, out: replayed{Skipped: map[string]int{}}}
+	// What the rules say is asked, not whether that is as their tests want it.
+	source.Modules = maps.Clone(source.Modules)
+	maps.DeleteFunc(source.Modules, func(file, _ string) bool { return strings.HasSuffix(file, "_test.rego") })
 	if len(source.Modules) == 0 {
 		return r, nil
 	}

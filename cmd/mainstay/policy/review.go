@@ -61,7 +61,6 @@ The status is 0, or 1 if a new or changed exception covers everything or a
 delete without an end, or if recorded decisions would be others.`,
 		Example: `  mainstay policy review --base origin/main
   mainstay policy review --base origin/main policies --decisions policies/testdata/decisions.jsonl -o markdown`,
-		Args: needArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkOutput(output, "markdown", "json"); err != nil {
 				return unclear(err)
@@ -94,6 +93,7 @@ delete without an end, or if recorded decisions would be others.`,
 		},
 	}
 	folders(cmd)
+	cmd.Args = needArgs(cobra.MaximumNArgs(1))
 	cmd.Flags().StringVar(&base, "base", "", "`REVISION` to compare with")
 	cmd.Flags().StringVar(&file, "decisions", "", "`FILE` that mainstay decisions export wrote")
 	outputFlag(cmd, &output, "markdown", "json")
@@ -300,12 +300,24 @@ func replayBoth(cmd *cobra.Command, before, after policy.Source, file string) (*
 }
 
 func (r *reviewed) write(w io.Writer, markdown bool) error {
-	head, item := func(text string) { fmt.Fprintf(w, "\n%s\n", text) }, "  "
+	started := false
+	head := func(text string) {
+		if started {
+			fmt.Fprintln(w)
+		}
+		started = true
+		if markdown {
+			text = "### " + text + "\n"
+		}
+		fmt.Fprintln(w, text)
+	}
+	item := "  "
 	if markdown {
-		head, item = func(text string) { fmt.Fprintf(w, "\n### %s\n\n", text) }, "- "
+		item = "- "
 	}
 	if len(r.Added)+len(r.Removed)+len(r.Changed) == 0 {
 		fmt.Fprintf(w, "No exception and no deny differs from %s.\n", r.Base)
+		started = true
 	}
 	list := func(title string, rules []said) {
 		if len(rules) == 0 {
@@ -334,7 +346,11 @@ func (r *reviewed) write(w io.Writer, markdown bool) error {
 		head("Lines that no test reached")
 		for _, f := range r.NotReached {
 			for _, lines := range f.NotReached {
-				fmt.Fprintf(w, "%s%s:%d-%d\n", item, f.File, lines[0], lines[1])
+				place := fmt.Sprintf("%s%s:%d", item, f.File, lines[0])
+				if lines[1] > lines[0] {
+					place += fmt.Sprintf("-%d", lines[1])
+				}
+				fmt.Fprintln(w, place)
 			}
 		}
 	}

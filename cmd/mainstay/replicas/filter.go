@@ -22,16 +22,22 @@ type Filter struct {
 
 // Add adds the flags to a command's.
 func (f *Filter) Add(cmd *cobra.Command) {
+	f.AddScope(cmd)
 	p := cmd.Flags()
-	p.StringVar(&f.Object, "object", "", "`KIND/NAME` of the object, such as deploy/web; only its kind or its name: deploy or /web")
-	p.StringVar(&f.User, "user", "", "who asked, such as alice or system:serviceaccount:ci:deployer")
 	p.StringVar(&f.Verdict, "verdict", "", "permit, refuse or correct")
-	p.StringVar(&f.Sync, "sync", "", "the GitSync, by its `NAME` or as NAMESPACE/NAME")
-	p.StringVar(&f.Since, "since", "", "no older than this `TIME`: a duration such as 30m or 7d, or 2026-11-26T14:00:00Z, or a date")
-	p.StringVar(&f.Until, "until", "", "older than this `TIME`")
 	p.StringVar(&f.ID, "id", "", "one `DECISION`")
 	p.BoolVar(&f.DryRuns, "dry-runs", false, "dry runs as well")
 	_ = cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"permit", "refuse", "correct"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// AddScope adds those that say which changes, by whom and when.
+func (f *Filter) AddScope(cmd *cobra.Command) {
+	p := cmd.Flags()
+	p.StringVar(&f.Object, "object", "", "`KIND/NAME` of the object, such as deploy/web; only its kind or its name: deploy or /web")
+	p.StringVar(&f.User, "user", "", "who asked, such as alice or system:serviceaccount:ci:deployer")
+	p.StringVar(&f.Sync, "sync", "", "the GitSync, by its `NAME` or as NAMESPACE/NAME")
+	p.StringVar(&f.Since, "since", "", "no older than this `TIME`: a duration such as 30m or 7d, or 2026-11-26T14:00:00Z, or a date")
+	p.StringVar(&f.Until, "until", "", "older than this `TIME`")
 }
 
 // Query is what the flags ask for.
