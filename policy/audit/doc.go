@@ -5,6 +5,9 @@
 //
 // One wording serves the refusal, the warning, the Event and the ledger, so
 // that the same decision reads the same wherever it is met. Every decision that
-// matters leaves one line in the ledger; a dry run leaves nothing. The values
-// of Secrets appear nowhere: keyed hashes stand for them.
+// matters leaves one line in the ledger; a dry run leaves nothing. Recording waits
+// neither for the ledger's output nor for the API server, and what finds no room
+// is counted. A refusal that comes again within ten minutes is counted and
+// written as one line with its count; its Event comes once an hour. The values of
+// Secrets appear nowhere: keyed hashes stand for them.
 package audit

@@ -14,9 +14,14 @@ import (
 
 // Line is one line of the ledger.
 type Line struct {
-	Time        time.Time   `json:"time"`
-	Kind        string      `json:"kind"` // always decision
-	Decision    string      `json:"decision"`
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"` // always decision
+	Decision string    `json:"decision"`
+	// Count, Since and Decisions are of a refusal that came again: how often since
+	// its first line, since when, and the ids of the first 50 of them.
+	Count       int         `json:"count,omitempty"`
+	Since       *time.Time  `json:"since,omitempty"`
+	Decisions   []string    `json:"decisions,omitempty"`
 	Cluster     string      `json:"cluster,omitempty"`
 	Origin      string      `json:"origin"`
 	Operation   string      `json:"operation"`

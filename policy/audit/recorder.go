@@ -5,8 +5,7 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -41,6 +40,11 @@ type EventRecorder interface {
 	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
 }
 
+// Notifier tells people elsewhere; it must not wait.
+type Notifier interface {
+	Notify(gitSync types.NamespacedName, severity, kind, actor, text string, fields map[string]string)
+}
+
 // Ring keeps decisions with all that they rest on. Add must not wait, and has to
 // be done with both when it returns.
 type Ring interface {
@@ -55,6 +59,8 @@ type Options struct {
 	Ring Ring
 	// Events are written on the object, with the GitSync related.
 	Events EventRecorder
+	// Notifier tells people elsewhere of what an Event is written about.
+	Notifier Notifier
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 	// ClusterName is in each ledger line.
@@ -72,47 +78,77 @@ type Recorder struct {
 	options Options
 	metrics *metrics
 	queue   chan event
-	limiter *rate.Limiter
+	// limiter bounds Events on objects, copies those on their GitSync.
+	limiter, copies *rate.Limiter
+	lines           *lines
+	repeats         *repeats
+	said            *said
+	often           *often
 
 	mu      sync.Mutex
-	ledger  *json.Encoder
-	seen    map[string]time.Time
 	refused map[types.NamespacedName]*Hours
 }
-
-// The same Event on the same object is not repeated within this time.
-const eventQuiet = 5 * time.Minute
 
 // New returns a Recorder. Its Events are written while Start runs.
 func New(options Options) (*Recorder, error) {
 	if options.Clock == nil {
 		options.Clock = time.Now
 	}
-	m, err := newMetrics(options.Registerer)
+	counted := newOften(options.Clock)
+	m, err := newMetrics(options.Registerer, counted.number)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{
+	return &Recorder{
 		options: options,
 		metrics: m,
 		queue:   make(chan event, 256),
 		limiter: rate.NewLimiter(10, 50),
-		seen:    map[string]time.Time{},
+		copies:  rate.NewLimiter(2, 20),
+		lines:   newLines(options, m.lost),
+		repeats: newRepeats(),
+		said:    newSaid(),
+		often:   counted,
 		refused: map[types.NamespacedName]*Hours{},
-	}
-	if options.Ledger != nil {
-		r.ledger = json.NewEncoder(options.Ledger)
-		r.ledger.SetEscapeHTML(false)
-	}
-	return r, nil
+	}, nil
 }
 
-// Start writes Events until ctx ends, and then those that were queued by then.
+// sweepInterval is how often the counts of what is refused again are looked at.
+const sweepInterval = 10 * time.Second
+
+// Start writes the ledger and Events until ctx ends, and then what waits. A
+// decision recorded afterwards is written by who records it.
 func (r *Recorder) Start(ctx context.Context) error {
-	if r.options.Events == nil {
-		<-ctx.Done()
-		return nil
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var writers sync.WaitGroup
+	writers.Go(func() { r.lines.run(writing) })
+	writers.Go(func() { r.announced(ctx) })
+	sweep := time.NewTicker(sweepInterval)
+	defer sweep.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-sweep.C:
+			r.sum(r.options.Clock())
+		case <-ctx.Done():
+		}
 	}
+	r.sum(time.Time{})
+	stop()
+	writers.Wait()
+	return nil
+}
+
+// sum writes how often refusals came again whose window is over, all where now
+// is zero.
+func (r *Recorder) sum(now time.Time) {
+	for _, line := range r.repeats.over(now) {
+		r.lines.add(line)
+	}
+}
+
+// announced writes Events until ctx ends, and then those that were queued by
+// then.
+func (r *Recorder) announced(ctx context.Context) {
 	for {
 		select {
 		case e := <-r.queue:
@@ -125,18 +161,23 @@ func (r *Recorder) Start(ctx context.Context) error {
 			case e := <-r.queue:
 				r.write(e)
 			default:
-				return nil
+				return
 			}
 		}
 	}
 }
 
+// write writes an Event on the object, and a copy on its GitSync, where kubectl
+// describe shows it.
 func (r *Recorder) write(e event) {
-	var related runtime.Object // a nil pointer would not be a nil interface
-	if e.sync != nil {
-		related = e.sync
+	if e.sync == nil {
+		r.options.Events.Eventf(e.object, nil, e.kind, e.reason, e.action, "%s", e.note)
+		return
 	}
-	r.options.Events.Eventf(e.object, related, e.kind, e.reason, e.action, "%s", e.note)
+	r.options.Events.Eventf(e.object, e.sync, e.kind, e.reason, e.action, "%s", e.note)
+	if e.object.Kind != e.sync.Kind && r.copies.AllowN(r.options.Clock(), 1) {
+		r.options.Events.Eventf(e.sync, e.object, e.kind, e.reason, e.action, "%s", e.note)
+	}
 }
 
 // NeedLeaderElection tells that every replica records what it decides.
@@ -154,22 +195,27 @@ func (r *Recorder) Record(change *policy.Change, decision policy.Decision) {
 	r.metrics.observe(change, decision)
 	if decision.Verdict == policy.Refuse && change.Origin == policy.OriginRequest && change.Mode() == v1alpha1.ModeEnforce {
 		r.countRefusal(change.Record.Sync.Key())
+		r.often.refused(Words{Change: change}.account())
 	}
 	if !matters(change, decision) {
 		return
 	}
-	if r.ledger != nil {
-		line := NewLine(change, decision, r.options.ClusterName, r.options.Mask)
-		r.mu.Lock()
-		err := r.ledger.Encode(line)
-		r.mu.Unlock()
-		if err != nil && r.options.Error != nil {
-			r.options.Error(errors.Join(errors.New("write ledger"), err))
+	reason := eventReason(change, decision)
+	key := r.repeats.of(change, decision, reason)
+	now := r.options.Clock()
+	folds := decision.Verdict != policy.Permit && change.Origin == policy.OriginRequest
+	if folds && r.repeats.fold(key.line, decision.ID, now) {
+		r.said.count(key.event)
+		return
+	}
+	line := NewLine(change, decision, r.options.ClusterName, r.options.Mask)
+	if folds {
+		if before, repeated := r.repeats.begin(key.line, line, now); repeated {
+			r.lines.add(before)
 		}
 	}
-	if r.options.Events != nil {
-		r.announce(change, decision)
-	}
+	r.lines.add(line)
+	r.announce(change, decision, reason, key.event, now)
 }
 
 // matters tells whether anyone will ask about a decision: not what git says,
@@ -197,47 +243,67 @@ type event struct {
 	kind, reason, action, note string
 }
 
-// announce queues an Event, unless the same was written a moment ago or there
-// are too many: an Event is a courtesy, the ledger is the record.
-func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
-	e := event{kind: corev1.EventTypeNormal, action: string(change.Operation), reason: EventPermitted}
-	if decision.Verdict == policy.Correct {
-		e.reason = EventCorrected
-	}
-	if decision.Verdict == policy.Refuse {
-		e.kind, e.reason = corev1.EventTypeWarning, EventRefused
-		if change.Mode() != v1alpha1.ModeEnforce {
-			e.reason = EventWouldBeRefused
-		}
-	}
+// eventReason is the reason of the Event about a decision.
+func eventReason(change *policy.Change, decision policy.Decision) string {
+	reason := EventPermitted
 	switch {
 	case decision.Event != "":
-		e.reason = decision.Event
-		if decision.Severity == SeverityCritical {
-			e.kind = corev1.EventTypeWarning
-		}
-	case decision.Verdict == policy.Permit && decision.Class == policy.RuleGrant:
-		e.reason = EventGrantUsed
+		return decision.Event
+	case decision.Verdict == policy.Correct:
+		return EventCorrected
+	case decision.Verdict == policy.Refuse && change.Mode() != v1alpha1.ModeEnforce:
+		return EventWouldBeRefused
+	case decision.Verdict == policy.Refuse:
+		reason = EventRefused
+	case decision.Class == policy.RuleGrant:
+		return EventGrantUsed
 	}
 	if change.Origin == policy.OriginDrift {
-		switch e.reason {
-		case EventRefused:
-			e.reason = EventDriftReverted
-		case EventPermitted:
-			e.reason = EventDriftPermitted
+		if reason == EventRefused {
+			return EventDriftReverted
 		}
+		return EventDriftPermitted
 	}
-	words := Words{Change: change, Decision: decision, Mask: r.options.Mask, ShowValues: true}
-	key := e.reason + "\x00" + change.ID().String() + "\x00" + words.account() + "\x00" + decision.Rule + "\x00" + paths(words.shown())
-	if !r.fresh(key) {
+	return reason
+}
+
+// announce queues an Event and tells of it, unless the same was said a moment
+// ago or there are too many: both are courtesies, the ledger is the record.
+func (r *Recorder) announce(change *policy.Change, decision policy.Decision, reason string, key uint64, now time.Time) {
+	if r.options.Events == nil && r.options.Notifier == nil {
 		return
 	}
-	if !r.limiter.AllowN(r.options.Clock(), 1) {
+	e := event{kind: corev1.EventTypeNormal, action: string(change.Operation), reason: reason}
+	quiet := eventQuiet
+	if decision.Verdict == policy.Refuse {
+		e.kind, quiet = corev1.EventTypeWarning, refusalQuiet
+	}
+	if decision.Event != "" && decision.Severity == SeverityCritical {
+		e.kind = corev1.EventTypeWarning
+	}
+	again, due := r.said.fresh(key, quiet, now)
+	if !due {
+		return
+	}
+	words := Words{Change: change, Decision: decision, Mask: r.options.Mask, ShowValues: true}
+	e.note = words.Event()
+	if again > 0 {
+		more := fmt.Sprintf("; %d times more since the last Event", again)
+		e.note = cutBytes(e.note, MaxEvent-len(more)) + more
+	}
+	e.object, e.sync = references(change)
+	if r.options.Notifier != nil {
+		r.options.Notifier.Notify(change.Record.Sync.Key(), severity(decision), reason, words.account(), e.note, map[string]string{
+			"decision": decision.ID, "object": words.object(), "paths": strings.TrimSpace(paths(words.shown())),
+		})
+	}
+	if r.options.Events == nil {
+		return
+	}
+	if !r.limiter.AllowN(now, 1) {
 		r.metrics.dropped.Inc()
 		return
 	}
-	e.object, e.sync = references(change)
-	e.note = words.Event()
 	select {
 	case r.queue <- e:
 	default:
@@ -245,25 +311,13 @@ func (r *Recorder) announce(change *policy.Change, decision policy.Decision) {
 	}
 }
 
-func (r *Recorder) fresh(key string) bool {
-	now := r.options.Clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if last, ok := r.seen[key]; ok && now.Sub(last) < eventQuiet {
-		return false
+// severity of a notice: a refusal worked, so it is no more than information.
+func severity(decision policy.Decision) string {
+	switch decision.Severity {
+	case SeverityCritical, "warning":
+		return decision.Severity
 	}
-	if len(r.seen) >= 4096 {
-		for k, last := range r.seen {
-			if now.Sub(last) >= eventQuiet {
-				delete(r.seen, k)
-			}
-		}
-		if len(r.seen) >= 4096 {
-			clear(r.seen) // a storm: repeating an Event is better than growing
-		}
-	}
-	r.seen[key] = now
-	return true
+	return "info"
 }
 
 func references(change *policy.Change) (object, sync *corev1.ObjectReference) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,11 +111,15 @@ func TestAControllersWritesAreCorrected(t *testing.T) {
 			t.Errorf("manager %s owns the image: %v", e.Manager, got)
 		}
 	}
-	raw, err := os.ReadFile(shared.State.ControllerLog())
-	world.Must(t, err)
+	const corrected = `"namespace":"corrected"`
+	shared.Await(t, "the ledger has the correction", func() (bool, string) {
+		return slices.ContainsFunc(ledger(t), func(line string) bool {
+			return strings.Contains(line, `"verdict":"correct"`) && strings.Contains(line, corrected)
+		}), ""
+	})
 	lines := 0
-	for line := range strings.Lines(string(raw)) {
-		if strings.Contains(line, `"kind":"decision"`) && strings.Contains(line, `"verdict":"correct"`) && strings.Contains(line, `"namespace":"corrected"`) {
+	for _, line := range ledger(t) {
+		if strings.Contains(line, `"verdict":"correct"`) && strings.Contains(line, corrected) {
 			lines++
 			if !strings.Contains(line, "system:serviceaccount:corrected:operator") || !strings.Contains(line, "nginx:1.28") {
 				t.Errorf("ledger line %s", line)

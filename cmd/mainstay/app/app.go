@@ -227,7 +227,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	recorder, err := audit.New(audit.Options{
-		Ledger: o.Ledger, Ring: decisions, Events: newEventWriter(kube, scheme, log), Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
+		Ledger: o.Ledger, Ring: decisions, Events: newEventWriter(kube, scheme, log), Notifier: notifier, Registerer: registry, ClusterName: cfg.ClusterName, Mask: key.Mask, Error: report,
 	})
 	if err != nil {
 		return nil, err

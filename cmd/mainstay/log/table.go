@@ -47,18 +47,18 @@ func (t *table) add(r record.Record) {
 			fmt.Fprintln(t.out, strings.Join(head, "  "))
 			t.printed = true
 		}
-		fmt.Fprintln(t.out, strings.Join(t.cells(&row{Record: r, count: 1}), "  "))
+		fmt.Fprintln(t.out, strings.Join(t.cells(&row{Record: r, count: max(r.Count, 1), last: r.Time}), "  "))
 		return
 	}
 	key := ""
 	if r.Verdict == "refuse" {
 		key = again(&r)
 		if known := t.same[key]; known != nil && r.Time.Sub(known.Time) < sameFor {
-			known.count, known.last = known.count+1, r.Time
+			known.count, known.last = known.count+max(r.Count, 1), r.Time
 			return
 		}
 	}
-	one := &row{Record: r, count: 1, last: r.Time}
+	one := &row{Record: r, count: max(r.Count, 1), last: r.Time}
 	t.rows = append(t.rows, one)
 	if key != "" {
 		t.same[key] = one
