@@ -142,8 +142,8 @@ func (a *attempt) changed(s stage) []ownership.ID {
 	return ids
 }
 
-// attempt compares the rendered objects with the inventory. Nothing is written.
-func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object) (*attempt, error) {
+// begin is an attempt that knows what the GitSync says and what is applied.
+func (l *Loop) begin(gs *v1alpha1.GitSync, revision ownership.Revision) *attempt {
 	key := client.ObjectKeyFromObject(gs)
 	a := &attempt{
 		revision: revision,
@@ -173,6 +173,12 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		a.sync.Applied, a.sync.AppliedSpec, a.sync.Generation = known.Applied, known.AppliedSpec, known.Generation
 		a.sync.Adopted = known.Adopted
 	}
+	return a
+}
+
+// attempt compares the rendered objects with the inventory. Nothing is written.
+func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object) (*attempt, error) {
+	a := l.begin(gs, revision)
 	if len(objects) == 0 && len(a.before) > 0 {
 		return nil, &failure{"EmptyRender", fmt.Errorf(
 			"%s declares nothing under %s, where %d objects are held: nothing is pruned; delete the GitSync to let them go",
@@ -187,7 +193,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	if err != nil {
 		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
-	a.others = l.versions(key)
+	a.others = l.versions(a.sync.Key())
 	var problems []error
 	for i := range objects {
 		err := a.add(&objects[i], kinds, l.Index)

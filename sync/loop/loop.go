@@ -223,6 +223,9 @@ type pass struct {
 	// began.
 	waitsFor     []ownership.ID
 	waitingSince time.Time
+	// rendered is what the last rendering depended on; of the commit applied
+	// last, while nothing has failed since.
+	rendered rendered
 	// history is what the status has to say of the revision applied last.
 	history *v1alpha1.AppliedRevision
 }
@@ -423,10 +426,14 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 		return revision, err
 	}
 
-	objects, err := l.render(ctx, gs, snapshot.FS)
+	if l.untouched(gs, p, snapshot.FS) {
+		return revision, l.carryOver(ctx, gs, p, revision)
+	}
+	objects, from, err := l.render(ctx, gs, snapshot)
 	if err != nil {
 		return revision, err
 	}
+	p.rendered = from
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a, err := l.attempt(gs, revision, objects)
@@ -438,8 +445,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 			return revision, err
 		}
 		l.observedEvent(ctx, gs, p, revision)
-		p.commit, p.generation = revision.Commit, gs.Generation
-		p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
+		p.brought(gs, revision)
 		return revision, nil
 	}
 	p.observed = nil
@@ -471,8 +477,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if err := l.finish(ctx, a); err != nil {
 		return revision, err
 	}
-	p.commit, p.generation = revision.Commit, gs.Generation
-	p.request = gs.Annotations[v1alpha1.RequestedAtAnnotation]
+	p.brought(gs, revision)
 	l.announce(ctx, gs, a)
 	if a.tally.written() >= manyObjects {
 		debug.FreeOSMemory()

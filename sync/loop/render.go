@@ -20,32 +20,46 @@ import (
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/sync/render"
 	"github.com/mainstay-gitops/mainstay/sync/render/sops"
+	"github.com/mainstay-gitops/mainstay/sync/source"
 )
 
-// render turns the tree into objects.
-func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) ([]render.Object, error) {
-	options, err := RenderOptions(gs, l.o.Namespace)
-	if err != nil {
-		return nil, &failure{"RenderFailed", err}
+// render turns a commit's tree into objects, and tells what they depend on.
+func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, snapshot source.Snapshot) ([]render.Object, rendered, error) {
+	tree, reads := snapshot.FS, source.Watch(snapshot.FS)
+	if reads != nil {
+		tree = reads
 	}
-	kind, err := render.TypeOf(tree, options)
+	objects, kind, options, err := l.renderTree(ctx, gs, tree)
 	if err != nil {
-		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+		return nil, rendered{}, err
+	}
+	return objects, seenBy(gs, snapshot.Revision.Commit, reads, kind, &options), nil
+}
+
+// renderTree renders any tree.
+func (l *Loop) renderTree(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) (objects []render.Object, kind v1alpha1.RenderType, options render.Options, err error) {
+	options, err = RenderOptions(gs, l.o.Namespace)
+	if err != nil {
+		return nil, "", options, &failure{"RenderFailed", err}
+	}
+	kind, err = render.TypeOf(tree, options)
+	if err != nil {
+		return nil, "", options, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
 	if kind == v1alpha1.RenderHelm {
 		if err := l.capabilities(&options.Helm); err != nil {
-			return nil, &failure{"RenderFailed", err}
+			return nil, "", options, &failure{"RenderFailed", err}
 		}
 	}
 	if options.Keys, err = l.keys(ctx, gs); err != nil {
-		return nil, err
+		return nil, "", options, err
 	}
-	objects, err := render.Objects(ctx, tree, options)
+	objects, err = render.Objects(ctx, tree, options)
 	if err != nil {
-		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+		return nil, "", options, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
 	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects))
-	return objects, nil
+	return objects, kind, options, nil
 }
 
 // RenderOptions are what a GitSync's spec says about rendering; namespace is

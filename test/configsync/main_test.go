@@ -151,9 +151,13 @@ func withoutWebhook(t *testing.T, do func()) {
 	shared.Start(t)
 }
 
+func groups() [][]scenario {
+	return [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration(), drifts(), lifecycle()}
+}
+
 func TestScenarios(t *testing.T) {
 	commit(t, map[string]string{"other/namespace.yaml": namespace("other")})
-	for _, group := range [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration()} {
+	for _, group := range groups() {
 		for _, s := range group {
 			t.Run(s.id, s.try)
 		}
@@ -172,15 +176,15 @@ func checkTable(t *testing.T) {
 # Config Sync's scenarios, tried here
 
 Config Sync is the nearest relative: it denies changes to what git declares at admission, too. These are the scenarios of its own tests of
-the admission webhook (A), the decisions of its webhook one by one (V), its comparison of fields (F), the marker that has it ignore changes (C), and the
-merging of its configuration (M), each as a black-box test against a real API server. Where Mainstay does something else, the last column says why.
+the admission webhook (A), the decisions of its webhook one by one (V), its comparison of fields (F), the marker that has it ignore changes (C), the
+merging of its configuration (M), and of those of its correction of drift (B), conflicts (D) and lifecycle (E) what this version has, each as a black-box test against a real API server. Where Mainstay does something else, the last column says why.
 
 "Ignored" objects do not exist here: what comes nearest is an exception for ` + "`paths: [\"**\"]`" + ` of the object.
 
 | | given and when | Config Sync | Mainstay | why |
 |---|---|---|---|---|
 `)
-	for _, group := range [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration()} {
+	for _, group := range groups() {
 		for _, s := range group {
 			ours := s.ours
 			if s.same() {
