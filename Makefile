@@ -29,13 +29,15 @@ build: ## build bin/mainstay
 # Kustomize imports package plugin, with which cgo asks the system's linker: each
 # test binary took several times as long to link.
 .PHONY: test
-test: ## run every test; the first run builds a Kubernetes control plane
+test: ## run every test; the first run builds a Kubernetes control plane and Prometheus
 	$(GO) run ./test/apiserver/prepare
+	$(GO) run ./test/alerting/prepare
 	CGO_ENABLED=0 $(GO) test -timeout 60m ./...
 
 .PHONY: test-race
 test-race: ## run every test under the race detector
 	$(GO) run ./test/apiserver/prepare
+	$(GO) run ./test/alerting/prepare
 	$(GO) test -race -timeout 60m ./...
 
 .PHONY: bench
