@@ -273,6 +273,7 @@ func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 func (l *Loop) updateStatus(ctx context.Context, gs *v1alpha1.GitSync, change func(*v1alpha1.GitSyncStatus)) error {
 	before := gs.DeepCopy()
 	change(&gs.Status)
+	l.metrics.show(gs)
 	if equality.Semantic.DeepEqual(before.Status, gs.Status) {
 		return nil
 	}
