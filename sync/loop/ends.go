@@ -234,6 +234,9 @@ func (g *guard) settled1(record *ownership.Record, p permit.Permit, baseline *fa
 			return v1alpha1.SettledInGit, 0
 		}
 	}
+	if record.Attempted != nil {
+		return "", time.Second // the commit that is being brought in may say so
+	}
 	if s := g.stays(record, p, now); !s.ok {
 		return v1alpha1.SettledReverted, 0
 	}

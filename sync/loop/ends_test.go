@@ -166,7 +166,11 @@ func TestAnEndPutsNothingBackWhileGitCannotBeRead(t *testing.T) {
 	s.fate(grant.Ended, 0)
 	s.drifted(v1alpha1.ReasonAwaitingGit, "ConfigMap NS/settings data.key", "it is over; the repository can't be read since ")
 	must(t, os.Rename(moved, s.repo))
-	s.drifted(v1alpha1.ReasonAwaitingGit, "the repository can be read again; git's values come back at ")
+	s.await("it can be read again", func() bool {
+		s.loop.pass(s.sync).notBefore = time.Time{}
+		c := condition(s.look(), v1alpha1.ConditionDrifted)
+		return c.Reason == v1alpha1.ReasonAwaitingGit && strings.Contains(c.Message, "the repository can be read again; git's values come back at ")
+	})
 	if at := s.look().Status.Repository; at == nil || at.BackAt == nil {
 		t.Errorf("status.repository %+v", at)
 	}

@@ -326,6 +326,7 @@ func (l *Loop) Start(ctx context.Context) error {
 			return nil
 		case <-changed:
 			l.guard.resume()
+			l.guard.adopted()
 		case <-policies:
 			l.guard.again()
 		case <-suspended:

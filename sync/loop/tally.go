@@ -171,6 +171,18 @@ func (g *guard) forget(id ownership.ID) {
 	g.l.health.Forget(id)
 }
 
+// adopted has the objects looked at of which something is held: what is declared
+// has changed, and git may say the same now.
+func (g *guard) adopted() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, d := range g.state {
+		if d.held != "" {
+			g.queue.Add(id)
+		}
+	}
+}
+
 // awaiting are the objects of a GitSync of which something stays although what
 // permitted it has ended, in words.
 func (g *guard) awaiting(key types.NamespacedName) []string {
