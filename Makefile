@@ -14,6 +14,7 @@ tool_stamp  := $(shell cksum $(TOOLS)/go.sum | cut -d' ' -f1)
 LINTER      := bin/tools/$(tool_stamp)/golangci-lint
 HELM        := bin/tools/$(tool_stamp)/helm
 CONTROLLER_GEN := bin/tools/$(tool_stamp)/controller-gen
+REGAL       := bin/tools/$(shell cksum $(TOOLS)/regal/go.sum | cut -d' ' -f1)/regal
 CRD_TEMPLATES := charts/mainstay/templates/crds
 
 .DEFAULT_GOAL := help
@@ -29,13 +30,15 @@ build: ## build bin/mainstay
 # Kustomize imports package plugin, with which cgo asks the system's linker: each
 # test binary took several times as long to link.
 .PHONY: test
-test: ## run every test; the first run builds a Kubernetes control plane
+test: ## run every test; the first run builds a Kubernetes control plane and Prometheus
 	$(GO) run ./test/apiserver/prepare
+	$(GO) run ./test/alerting/prepare
 	CGO_ENABLED=0 $(GO) test -timeout 60m ./...
 
 .PHONY: test-race
 test-race: ## run every test under the race detector
 	$(GO) run ./test/apiserver/prepare
+	$(GO) run ./test/alerting/prepare
 	$(GO) test -race -timeout 60m ./...
 
 .PHONY: bench
@@ -78,6 +81,10 @@ chart: $(HELM) ## lint and render the chart
 	  grep -v 'helm.sh/resource-policy: keep' $(CRD_TEMPLATES)/$${file##*/} | diff $$file - || { echo "$$file: run make generate"; exit 1; }; \
 	done
 
+.PHONY: regal
+regal: $(REGAL) ## build Regal, and try Mainstay's rules for it
+	PATH="$(CURDIR)/$(dir $(REGAL)):$$PATH" $(GO) test ./policy/regal ./cmd/mainstay -run 'Regal|Rules|policy-regal'
+
 GENERATED := 'config/crds/*.yaml' config/v1alpha1/zz_generated.deepcopy.go $(CRD_TEMPLATES)
 .PHONY: current
 current: generate
@@ -97,3 +104,7 @@ $(LINTER) $(HELM) $(CONTROLLER_GEN):
 	@echo "building $(@F) (once)"
 	@mkdir -p $(@D)
 	@$(GO) -C $(TOOLS) build -o $(CURDIR)/$@ $(tool)
+$(REGAL):
+	@echo "building regal (once)"
+	@mkdir -p $(@D)
+	@$(GO) -C $(TOOLS)/regal build -o $(CURDIR)/$@ github.com/open-policy-agent/regal

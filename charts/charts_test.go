@@ -212,12 +212,14 @@ func TestConfigMapIsAValidConfiguration(t *testing.T) {
 		"the defaults": {want: func(*config.Config) {}},
 		"what values set is in the file": {
 			values: map[string]any{"config": map[string]any{
-				"clusterName": "prod-eu-1",
-				"webhook":     map[string]any{"scaleFailurePolicy": "Fail"},
-				"policies":    map[string]any{"personFieldManagers": []any{"kubectl*"}},
+				"clusterName":   "prod-eu-1",
+				"clusterLabels": map[string]any{"env": "prod"},
+				"webhook":       map[string]any{"scaleFailurePolicy": "Fail"},
+				"policies":      map[string]any{"personFieldManagers": []any{"kubectl*"}},
 			}},
 			want: func(c *config.Config) {
 				c.ClusterName = "prod-eu-1"
+				c.ClusterLabels = map[string]string{"env": "prod"}
 				c.Webhook.ScaleFailurePolicy = config.FailurePolicyFail
 				c.Policies.PersonFieldManagers = []string{"kubectl*"}
 			},

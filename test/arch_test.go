@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"policy/pitfall":   {"policy/fieldset"},
 	"policy/permit":    {"config/v1alpha1", "policy", "policy/fieldset", "policy/ownership", "policy/seal"},
 	"policy/record":    {"policy", "policy/audit", "policy/fieldset", "policy/ownership"},
+	"policy/regal":     {},
 	"policy/reload":    {"config/v1alpha1", "policy", "policy/seal"},
 	"policy/seal":      {},
 	"policy/suspend":   {"config/v1alpha1", "policy/ownership", "policy/permit"},

@@ -458,6 +458,17 @@ type Exception struct {
 	Until *metav1.Time `json:"until,omitempty"`
 }
 
+// RepositoryStatus says how a repository can't be read, or could not lately.
+type RepositoryStatus struct {
+	// LostAt is since when it can't be read.
+	// +optional
+	LostAt *metav1.Time `json:"lostAt,omitempty"`
+	// BackAt is since when it can be read again. For a while nothing that has
+	// ended is put back.
+	// +optional
+	BackAt *metav1.Time `json:"backAt,omitempty"`
+}
+
 // GitSyncStatus is what Mainstay has seen and done.
 type GitSyncStatus struct {
 	// ObservedGeneration is the generation that the conditions speak of.
@@ -492,6 +503,10 @@ type GitSyncStatus struct {
 	// Suspended tells that enforcement is suspended, by whom and until when.
 	// +optional
 	Suspended *Suspended `json:"suspended,omitempty"`
+	// Repository says since when the repository can't be read; absent where it
+	// can.
+	// +optional
+	Repository *RepositoryStatus `json:"repository,omitempty"`
 	// NextSync is when the repository is looked at again.
 	// +optional
 	NextSync *metav1.Time `json:"nextSync,omitempty"`

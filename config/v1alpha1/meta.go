@@ -102,6 +102,9 @@ const (
 	ConditionVerified      = "Verified"
 	ConditionPoliciesReady = "PoliciesReady"
 	ConditionDrifted       = "Drifted"
+	// ReasonAwaitingGit of Drifted: what was changed under a grant is held as it
+	// is after the grant's end, until git says the same.
+	ReasonAwaitingGit = "AwaitingGit"
 	// ConditionFailing of a ChangePolicy is True while its rules can't be judged
 	// or are in quarantine.
 	ConditionFailing = "Failing"

@@ -317,6 +317,9 @@ func severity(decision policy.Decision) string {
 	case SeverityCritical, "warning":
 		return decision.Severity
 	}
+	if decision.Unattributed {
+		return "warning"
+	}
 	return "info"
 }
 

@@ -103,6 +103,9 @@ func NewKeeper(o KeeperOptions) (*Keeper, error) {
 			return nil, fmt.Errorf("register metrics of grants: %w", err)
 		}
 	}
+	if err := o.Store.register(o.Registerer, o.Clock); err != nil {
+		return nil, err
+	}
 	return k, nil
 }
 

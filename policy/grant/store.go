@@ -65,6 +65,9 @@ type Store struct {
 	records  map[types.UID]Record
 	requests map[types.NamespacedName]*v1alpha1.BreakGlass
 	changed  chan struct{}
+	// turned is closed when how is another one: how all grants stand.
+	turned chan struct{}
+	how    string
 }
 
 // breakGlasses is the resource of BreakGlasses.
@@ -88,7 +91,7 @@ func New(options Options) (*Store, error) {
 		options.Clock = time.Now
 	}
 	s := &Store{
-		options: options, dirty: make(chan struct{}, 1), changed: make(chan struct{}),
+		options: options, dirty: make(chan struct{}, 1), changed: make(chan struct{}), turned: make(chan struct{}),
 		records: map[types.UID]Record{}, requests: map[types.NamespacedName]*v1alpha1.BreakGlass{},
 	}
 	secrets := informers.NewSharedInformerFactoryWithOptions(options.Client, 0,
@@ -156,12 +159,36 @@ func (s *Store) refresh() time.Duration {
 	s.mu.Lock()
 	close(s.changed)
 	s.changed = make(chan struct{})
+	if how := s.standing(now); how != s.how {
+		s.how = how
+		close(s.turned)
+		s.turned = make(chan struct{})
+	}
 	s.mu.Unlock()
 	next := refreshAtLeast
 	for _, g := range active {
 		next = min(next, max(g.ExpiresAt.Sub(now), time.Millisecond))
 	}
 	return next
+}
+
+// Turned is closed when what becomes of changes under grants may be another: one
+// begins or ends, is revoked or given up, or is gone.
+func (s *Store) Turned() <-chan struct{} {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.turned
+}
+
+// standing is how all grants stand, in one string; s.mu is held.
+func (s *Store) standing(now time.Time) string {
+	lines := make([]string, 0, len(s.requests))
+	for key, bg := range s.requests {
+		r := s.records[bg.UID]
+		lines = append(lines, fmt.Sprint(key, " ", bg.UID, r.live(now) && r.standsFor(bg), r.StartsAt != nil, bg.Spec.Revoked, (link{bg: bg}).undone()))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // NeedLeaderElection tells that every replica judges by grants.

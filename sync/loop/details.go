@@ -36,6 +36,9 @@ func detail(record *ownership.Record, st *standing) v1alpha1.DriftedObject {
 		d.Paths = append(d.Paths, short(f.Path.String()))
 		d.Manager = cmp.Or(d.Manager, f.Manager)
 	}
+	if len(st.held) > 0 && st.current() == 0 {
+		d.Rule = st.held[0].permit.Rule
+	}
 	if st.until != nil {
 		until := metav1.NewTime(*st.until).Rfc3339Copy()
 		d.Until = &until

@@ -50,10 +50,16 @@ func (l *Loop) fetch(ctx context.Context, gs *v1alpha1.GitSync, p *pass, r sourc
 	if p.done(gs, p.commit) {
 		r.LastCommit = p.commit
 	}
-	push := gs.Status.LastPush
+	push, began := gs.Status.LastPush, l.now()
 	snapshot, err := l.Source.Fetch(ctx, r)
 	if err != nil {
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			p.reach.failed(l.now())
+		}
 		return source.Snapshot{}, &failure{source.Reason(err), err}
+	}
+	if p.reach.read(began, l.now()) {
+		l.guard.again() // what has ended waits for this
 	}
 	if push != nil {
 		p.push = push.Time

@@ -222,7 +222,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		g.forget(id)
 		return 0, nil
 	}
-	if g.l.off() {
+	if g.l.offFor(record.Sync.Key()) {
 		g.excuse(id)
 		return time.Second, nil // mainstay-off is in force: nothing is written
 	}
@@ -268,7 +268,7 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := g.l.suspended(record.Sync.Key()); !ok && fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
+	if _, ok := g.l.still(record.Sync.Key()); !ok && fieldset.AppliedBy(live, v1alpha1.FieldManager) == nil {
 		// Somebody wiped the managed fields. Who wrote what can't be told then,
 		// so git is applied anew, which makes them whole.
 		if wait := g.fights.Hold(id, time.Now()); wait > 0 {
@@ -276,21 +276,26 @@ func (g *guard) look(ctx context.Context, id ownership.ID, s seen, fresh bool) (
 		}
 		return 0, g.reclaim(ctx, record, live, fields, s)
 	}
+	wait, err := g.settle(ctx, record, baseline, live, fields)
+	if err != nil {
+		return 0, err
+	}
 	if len(fields) == 0 {
 		g.agree(id, record.Applied)
-		return 0, nil
+		return wait, nil
 	}
 	if g.settled(record, fields) {
-		return 0, nil
+		return wait, nil
 	}
-	return g.judge(ctx, record, live, s, fields)
+	again, err := g.judge(ctx, record, live, s, fields)
+	return sooner(again, wait), err
 }
 
 // judge is the flow for an object that differs: permits → policy → revert, or
 // let it stand.
 func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastjson.Value, s seen, fields []policy.Field) (time.Duration, error) {
 	st := g.standing(ctx, record, live, fields)
-	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
+	if s, ok := g.l.still(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, fields, s), nil
 	}
 	action := drift.Plan(st.change, st.decision)
@@ -306,17 +311,25 @@ func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastj
 		if news && len(st.change.Fields) > 0 {
 			g.l.Recorder.Record(st.change, st.decision)
 		}
-		return st.lookAgain(), nil
+		return g.lookAgain(st), nil
 	case drift.Record:
 		if news {
 			g.l.metrics.detected.Inc()
 			g.l.Recorder.Record(st.change, st.decision)
 		}
-		return st.lookAgain(), nil
+		return g.lookAgain(st), nil
 	case drift.Recreate:
 		return g.recreate(ctx, record, st, s)
 	case drift.Revert:
 		return g.revert(ctx, record, live, st, s)
 	}
 	return 0, nil
+}
+
+// sooner is the shorter of two times to look again; zero is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }

@@ -58,9 +58,14 @@ type Policies interface {
 
 // Permits are the sealed records of values that were permitted.
 type Permits interface {
-	Find(uid types.UID, path string, value *fastjson.Value) (permit.Permit, bool)
-	// FindDeletion finds the permit for an object to be gone.
-	FindDeletion(id ownership.ID) (permit.Permit, bool)
+	// Written finds the permit for a value, WrittenDeletion that for an object to
+	// be gone, also where its end has come.
+	Written(uid types.UID, path string, value *fastjson.Value) (permit.Permit, bool)
+	WrittenDeletion(id ownership.ID) (permit.Permit, bool)
+	// WrittenFor are all permits of an object.
+	WrittenFor(uid types.UID) []permit.Permit
+	// Value is how permits write a value.
+	Value(v *fastjson.Value) string
 	All() []permit.Permit
 	Delete(ctx context.Context, p permit.Permit) error
 }
@@ -113,6 +118,7 @@ type Deps struct {
 	Policies     Policies
 	Judge        Judge
 	Permits      Permits
+	Grants       Grants
 	Recorder     Recorder
 	Registration Registration
 	Off          Off
@@ -138,6 +144,11 @@ type Options struct {
 	// TenantFileSources lets GitSyncs outside Namespace read repositories from
 	// this process's disk.
 	TenantFileSources bool
+	// AfterOutage is how long nothing that has ended is put back once a repository
+	// that could not be read can be read again.
+	AfterOutage time.Duration
+	// Clock by which exceptions end. Default time.Now.
+	Clock func() time.Time
 	// Workers that compare and revert. Default 8.
 	Workers int
 }
@@ -169,6 +180,8 @@ type Loop struct {
 type pass struct {
 	// mu is held while the inventory of this GitSync is being changed.
 	mu sync.Mutex
+	// reach remembers whether the repository can be read.
+	reach reach
 	// commit and generation that were brought in without an error.
 	commit     string
 	generation int64
@@ -236,7 +249,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		"Client": d.Client == nil, "Config": d.Config == nil, "HTTPClient": d.HTTPClient == nil,
 		"Mapper": d.Mapper == nil, "Index": d.Index == nil, "Inventory": d.Inventory == nil,
 		"Source": d.Source == nil, "Applier": d.Applier == nil, "Policies": d.Policies == nil,
-		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Recorder": d.Recorder == nil,
+		"Judge": d.Judge == nil, "Permits": d.Permits == nil, "Grants": d.Grants == nil, "Recorder": d.Recorder == nil,
 		"Registration": d.Registration == nil, "Off": d.Off == nil, "Suspended": d.Suspended == nil, "Events": d.Events == nil,
 		"Key": d.Key == nil, "Await": d.Await == nil,
 	} {
@@ -252,6 +265,9 @@ func New(d Deps, o Options) (*Loop, error) {
 	}
 	if o.Parallelism <= 0 {
 		o.Parallelism = 32
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if o.Workers <= 0 {
 		o.Workers = 8
@@ -286,15 +302,19 @@ func (l *Loop) Start(ctx context.Context) error {
 	if err := l.Await(ctx); err != nil {
 		return fmt.Errorf("wait for policies: %w", err)
 	}
+	if err := l.recall(ctx); err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.guard.run(ctx, l.o.Workers)
 	}()
 	go l.sweep(ctx)
+	go l.followClock(ctx)
 	first, strictness := true, l.strictness()
 	for {
-		changed, policies, suspended := l.Index.Changed(), l.Judge.Changed(), l.Suspended.Changed()
+		changed, policies, suspended, turned := l.Index.Changed(), l.Judge.Changed(), l.Suspended.Changed(), l.Grants.Turned()
 		if err := l.follow(ctx); err != nil {
 			return fmt.Errorf("follow declared resources: %w", err)
 		}
@@ -309,9 +329,12 @@ func (l *Loop) Start(ctx context.Context) error {
 			return nil
 		case <-changed:
 			l.guard.resume()
+			l.guard.adopted()
 		case <-policies:
 			l.guard.again()
 		case <-suspended:
+			l.guard.again()
+		case <-turned:
 			l.guard.again()
 		}
 		if now := l.strictness(); now != strictness {
@@ -393,7 +416,7 @@ func (p *pass) remember(gs *v1alpha1.GitSync, index *ownership.Index) {
 }
 
 func (l *Loop) off() bool {
-	active, _, _ := l.Off.State(time.Now())
+	active, _, _ := l.Off.State(l.now())
 	return active
 }
 

@@ -9,14 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/valyala/fastjson"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
@@ -36,6 +38,7 @@ import (
 	mainstayconfig "github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/grant"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
@@ -63,6 +66,9 @@ type theatre struct {
 	recorded  *fakeRecorder
 	registry  *prometheus.Registry
 	counter   *requestCounter
+	permits   *permit.Store
+	grants    *fakeGrants
+	clock     *fakeClock
 }
 
 type fakeOff struct {
@@ -122,16 +128,50 @@ func (fakeRegistration) Sees(r schema.GroupResource) bool {
 	return r.Group != "admissionregistration.k8s.io" && r.Group != "coordination.k8s.io"
 }
 
-type fakePermits struct{}
-
-func (fakePermits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
-	return permit.Permit{}, false
+// fakeGrants says of every change what the test says.
+type fakeGrants struct {
+	mu      sync.Mutex
+	outcome grant.Outcome
+	settled []string
+	turned  chan struct{}
 }
 
-func (fakePermits) FindDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
+func (f *fakeGrants) Outcome(permit.Permit, time.Time) grant.Outcome {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outcome
+}
 
-func (fakePermits) All() []permit.Permit                        { return nil }
-func (fakePermits) Delete(context.Context, permit.Permit) error { return nil }
+func (f *fakeGrants) Turned() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.turned
+}
+
+func (f *fakeGrants) Settled(p permit.Permit, how string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settled = append(f.settled, p.Path+" "+how)
+}
+
+func (f *fakeGrants) set(o grant.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outcome = o
+	close(f.turned)
+	f.turned = make(chan struct{})
+}
+
+func (f *fakeGrants) said() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.settled)
+}
+
+// fakeClock is the real one, set by a step.
+type fakeClock struct{ step atomic.Int64 }
+
+func (f *fakeClock) now() time.Time { return time.Now().Add(time.Duration(f.step.Load())) }
 
 // fakeRecorder remembers the decisions.
 type fakeRecorder struct {
@@ -202,15 +242,20 @@ func newTheatre(t *testing.T) *theatre {
 	})
 	must(t, err)
 	off, suspended := &fakeOff{}, newFakeSuspended()
+	clock, grants := &fakeClock{}, &fakeGrants{turned: make(chan struct{})}
+	kube, err := kubernetes.NewForConfigAndClient(config, httpClient)
+	must(t, err)
+	permits, err := permit.New(permit.Options{Client: kube, Namespace: namespace, Key: key, Clock: clock.now})
+	must(t, err)
 	recorded, registry := &fakeRecorder{t: t}, prometheus.NewRegistry()
 	l, err := New(Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Index: index, Inventory: store, Source: src, Applier: applier,
-		Policies: engine, Judge: engine, Permits: fakePermits{}, Recorder: recorded,
+		Policies: engine, Judge: engine, Permits: permits, Grants: grants, Recorder: recorded,
 		Registration: fakeRegistration{}, Off: off, Suspended: suspended,
 		Events: events.NewFakeRecorder(1000), Registerer: registry,
 		Key: key, Await: func(context.Context) error { return nil },
-	}, Options{Namespace: namespace, TenantFileSources: true})
+	}, Options{Namespace: namespace, TenantFileSources: true, AfterOutage: 30 * time.Minute, Clock: clock.now})
 	must(t, err)
 
 	ctx, cancel := context.WithCancel(ctrl.LoggerInto(t.Context(), testr.New(t)))
@@ -226,6 +271,7 @@ func newTheatre(t *testing.T) *theatre {
 	s := &theatre{
 		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off, suspended: suspended,
 		recorded: recorded, registry: registry, counter: counter,
+		permits: permits, grants: grants, clock: clock,
 		sync: types.NamespacedName{Namespace: namespace, Name: "shop"},
 	}
 	s.git("init", "-q", "-b", "main", s.repo)

@@ -6,6 +6,8 @@ package loop
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
 // metrics of the loop. Only the leader counts.
@@ -18,6 +20,7 @@ type metrics struct {
 	policies           *prometheus.GaugeVec
 	suspended          *prometheus.GaugeVec
 	fights             *prometheus.GaugeVec
+	conditions         *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -62,8 +65,26 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Objects of a GitSync that somebody changes again and again, so that reverts are slowed down.",
 		}, []string{"namespace", "name"}),
 	}
+	m.conditions = f.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "mainstay_gitsync_condition",
+		Help: "1 for each condition of a GitSync, with the status and the reason that it has now.",
+	}, []string{"namespace", "name", "type", "status", "reason"})
 	for _, result := range []string{"applied", "failed", "frozen"} {
 		m.syncSeconds.WithLabelValues(result)
 	}
 	return m
+}
+
+// show exports the conditions as they are now. A condition has one series: the
+// one with the reason from before goes.
+func (m *metrics) show(gs *v1alpha1.GitSync) {
+	m.conditions.DeletePartialMatch(prometheus.Labels{"namespace": gs.Namespace, "name": gs.Name})
+	for _, c := range gs.Status.Conditions {
+		m.conditions.WithLabelValues(gs.Namespace, gs.Name, c.Type, string(c.Status), c.Reason).Set(1)
+	}
+}
+
+// hide takes what is exported of a GitSync's conditions away.
+func (m *metrics) hide(namespace, name string) {
+	m.conditions.DeletePartialMatch(prometheus.Labels{"namespace": namespace, "name": name})
 }

@@ -189,6 +189,7 @@ func (l *Loop) forget(key types.NamespacedName) {
 	l.metrics.policies.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.suspended.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.fights.DeleteLabelValues(key.Namespace, key.Name)
+	l.metrics.hide(key.Namespace, key.Name)
 }
 
 // SetupWithManager lets the manager call the loop for every change of a

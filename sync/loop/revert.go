@@ -103,7 +103,7 @@ func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fast
 		}
 	}
 	g.done(record, st, s)
-	return st.lookAgain(), nil
+	return g.lookAgain(st), nil
 }
 
 // conflictIsFine: somebody wrote the object in between, and that write is an
@@ -185,14 +185,14 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 		return 0, fmt.Errorf("parse baseline of %s: %w", record.ID, err)
 	}
 	st.change.OldObject = old
-	if p, ok := g.l.Permits.FindDeletion(record.ID); ok && g.l.Judge.InForce(record, p.Rule) {
-		st.permitted, st.until = []permittedField{{until: p.Until, recorded: true}}, p.Until
+	if p, ok := g.l.Permits.WrittenDeletion(record.ID); ok && st.keep(policy.Field{}, g.stays(record, p, g.l.now())) {
 		st.decision = policy.Decision{Verdict: policy.Permit, Class: policy.RulePolicy, Rule: "permit"}
 		g.note(record, st, nil)
-		return st.lookAgain(), nil
+		return g.lookAgain(st), nil
 	}
 	st.decision = g.l.Judge.Decide(ctx, st.change)
-	if s, ok := g.l.suspended(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
+	st.explain()
+	if s, ok := g.l.still(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, nil, s), nil
 	}
 	action := drift.Plan(st.change, st.decision)

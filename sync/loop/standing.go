@@ -22,6 +22,11 @@ type standing struct {
 	permitted []permittedField
 	refused   []policy.Field
 	until     *time.Time
+	// held are those of the permitted fields that stay beyond an end; over says
+	// what has ended, by the rule overRule, of what does not.
+	held     []heldField
+	over     []string
+	overRule string
 }
 
 type permittedField struct {
@@ -32,23 +37,21 @@ type permittedField struct {
 }
 
 // lookAgain is when the first exception ends.
-func (s *standing) lookAgain() time.Duration {
+func (g *guard) lookAgain(s *standing) time.Duration {
 	if s.until == nil {
 		return 0
 	}
-	return max(time.Until(*s.until), time.Millisecond)
+	return max(s.until.Sub(g.l.now()), time.Millisecond)
 }
 
 // standing judges a difference: sealed permits first, policies for the rest.
 func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fastjson.Value, fields []policy.Field) *standing {
-	now := time.Now()
+	now := g.l.now()
 	st := &standing{}
 	uid := types.UID(live.GetStringBytes("metadata", "uid"))
 	var rest []policy.Field
 	for _, f := range fields {
-		if p, ok := g.l.Permits.Find(uid, f.Path.String(), f.To); ok && g.l.Judge.InForce(record, p.Rule) {
-			st.permitted = append(st.permitted, permittedField{f, p.Until, true})
-			st.until = earlier(st.until, p.Until)
+		if p, ok := g.l.Permits.Written(uid, f.Path.String(), f.To); ok && st.keep(f, g.stays(record, p, now)) {
 			continue
 		}
 		rest = append(rest, f)
@@ -84,6 +87,7 @@ func (g *guard) standing(ctx context.Context, record *ownership.Record, live *fa
 		}
 	}
 	st.until = earlier(st.until, st.decision.Until)
+	st.explain()
 	return st
 }
 

@@ -32,6 +32,7 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 			s.LastAppliedRevision = known.Applied.Name
 		}
 		l.counts(gs, s)
+		p.reach.describe(s, l.now(), l.o.AfterOutage)
 		l.enforcing(ctx, gs, s)
 		if o == nil {
 			if p.commit != "" && p.generation == gs.Generation && !observing(gs) {
@@ -264,15 +265,34 @@ func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 			reason, message = "Fight", fightsMessage(fights)
 		}
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, reason, message)
+	} else if held := l.guard.awaiting(key); len(held) > 0 {
+		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonAwaitingGit, awaitingGit(held))
 	} else {
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionFalse, "AsGitSays", "")
 	}
+}
+
+// maxHeld is how many held objects a message names.
+const maxHeld = 10
+
+// awaitingGit says what is held as it is, and what to do.
+func awaitingGit(held []string) string {
+	n := len(held)
+	text := fmt.Sprintf("%d objects are held as they are until git says the same: ", n)
+	if n == 1 {
+		text = "1 object is held as it is until git says the same: "
+	}
+	if n > maxHeld {
+		held = append(held[:maxHeld:maxHeld], fmt.Sprintf("and %d more", n-maxHeld))
+	}
+	return text + strings.Join(held, "; ") + "; kubectl mainstay breakglass patch NAME makes the commit, and breakglass revert NAME gives it up"
 }
 
 // updateStatus writes the status if change changes it.
 func (l *Loop) updateStatus(ctx context.Context, gs *v1alpha1.GitSync, change func(*v1alpha1.GitSyncStatus)) error {
 	before := gs.DeepCopy()
 	change(&gs.Status)
+	l.metrics.show(gs)
 	if equality.Semantic.DeepEqual(before.Status, gs.Status) {
 		return nil
 	}

@@ -81,8 +81,13 @@ func policyModules(tree fs.FS, folders []string) (map[string]string, error) {
 	modules := map[string]string{}
 	for _, folder := range folders {
 		err := fs.WalkDir(tree, path.Clean(folder), func(name string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".rego") {
+			switch {
+			case err != nil:
 				return err
+			case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
+				return fs.SkipDir // .regal, for example, has rules that are no policies
+			case entry.IsDir() || !strings.HasSuffix(name, ".rego"):
+				return nil
 			}
 			content, err := fs.ReadFile(tree, name)
 			if err != nil {

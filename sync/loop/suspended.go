@@ -21,7 +21,7 @@ import (
 )
 
 func (l *Loop) suspended(key types.NamespacedName) (suspend.Suspension, bool) {
-	return l.Suspended.State(key, time.Now())
+	return l.Suspended.State(key, l.now())
 }
 
 // maySync stops a sync that a suspension overtakes.
@@ -43,7 +43,7 @@ func (g *guard) stands(record *ownership.Record, st *standing, fields []policy.F
 		g.l.metrics.detected.Inc()
 		g.l.Recorder.Record(st.change, st.decision)
 	}
-	return max(time.Until(s.Until), time.Millisecond)
+	return max(s.Until.Sub(g.l.now()), time.Millisecond)
 }
 
 // reportSuspended says in the status that a GitSync is suspended, and tells
@@ -53,6 +53,9 @@ func (l *Loop) reportSuspended(gs *v1alpha1.GitSync, status *v1alpha1.GitSyncSta
 	if !ok {
 		l.metrics.suspended.DeleteLabelValues(gs.Namespace, gs.Name)
 		if status.Suspended != nil {
+			if _, still := l.still(client.ObjectKeyFromObject(gs)); still {
+				return false // what was changed stays yet, and the next leader has to know why
+			}
 			status.Suspended = nil
 			l.event(gs, corev1.EventTypeNormal, "Resumed", "Resume", "git is enforced again; what was changed meanwhile goes back")
 		}

@@ -102,7 +102,10 @@ func TestASuspensionEndsByItself(t *testing.T) {
 		current, _ := s.drift()
 		return current == 1
 	})
-	s.await("git's value is back", func() bool { return s.configMap("settings").Data["key"] == "one" })
+	s.await("git's value is back", func() bool {
+		s.look() // as the manager has it look, so that a repair in git is not missed
+		return s.configMap("settings").Data["key"] == "one"
+	})
 }
 
 func TestTheAnnotationGoesWhenItsTimeIsOver(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/suspend"
 )
 
@@ -36,13 +37,16 @@ func (l *Loop) sweep(ctx context.Context) {
 		if err := l.Inventory.Sweep(ctx, sweepAfter); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "inventory not swept, trying again")
 		}
-		now := time.Now()
+		now := l.now()
 		for _, p := range l.Permits.All() {
-			_, declared := l.Index.Lookup(p.ID)
 			// A suspension is of a GitSync, which git need not declare.
-			declared = declared || p.Rule == suspend.Rule
-			if p.Live(now) && (declared || now.Sub(p.At) < sweepAfter) {
+			if p.Rule == suspend.Rule && p.Live(now) || l.needed(p, now) {
 				continue
+			}
+			if _, declared := l.Index.Lookup(p.ID); !declared {
+				l.Grants.Settled(p, v1alpha1.SettledInGit) // git has dropped the object
+			} else {
+				l.Grants.Settled(p, v1alpha1.SettledReverted)
 			}
 			if err := l.Permits.Delete(ctx, p); err != nil {
 				ctrl.LoggerFrom(ctx).Error(err, "permit not deleted, trying again", "object", p.ID.String())

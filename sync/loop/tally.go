@@ -30,6 +30,8 @@ type difference struct {
 	settled bool
 	// stood tells that it was let stand, so that somebody was answerable for it.
 	stood bool
+	// held says what of it stays although what permitted it has ended.
+	held string
 }
 
 // undeclaredRule is the built-in policy that reads nothing but the change.
@@ -79,9 +81,6 @@ func (g *guard) done(record *ownership.Record, st *standing, s seen) {
 
 // note remembers how an object stands, and tells whether that is new.
 func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Field) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	before, known := g.state[record.ID]
 	now := difference{
 		sync:      record.Sync.Key(),
 		current:   st.current(),
@@ -90,15 +89,22 @@ func (g *guard) note(record *ownership.Record, st *standing, fields []policy.Fie
 		content:   record.Applied,
 		settled:   len(st.change.Fields) == len(fields) && len(st.decision.Errors) == 0 && st.decision.Verdict == policy.Permit && st.decision.Rule == undeclaredRule,
 		stood:     slices.Contains([]drift.Action{drift.LetStand, drift.Record}, drift.Plan(st.change, st.decision)),
+		held:      st.heldWords(record.ID),
 	}
+	g.mu.Lock()
+	before, known := g.state[record.ID]
 	g.state[record.ID] = now
 	if now.current > 0 || now.permitted > 0 {
 		g.details[record.ID] = detail(record, st)
 	} else {
 		delete(g.details, record.ID)
 	}
-	if !known || before.current != now.current || before.permitted != now.permitted {
+	if !known || before.current != now.current || before.permitted != now.permitted || before.held != now.held {
 		g.l.told.of(now.sync)
+	}
+	g.mu.Unlock()
+	if now.held != "" && before.held == "" {
+		g.sayHeld(st, now.held)
 	}
 	return !known || before != now
 }
@@ -163,6 +169,33 @@ func (g *guard) forget(id ownership.ID) {
 	delete(g.excused, id)
 	g.fights.Forget(id)
 	g.l.health.Forget(id)
+}
+
+// adopted has the objects looked at of which something is held: what is declared
+// has changed, and git may say the same now.
+func (g *guard) adopted() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, d := range g.state {
+		if d.held != "" {
+			g.queue.Add(id)
+		}
+	}
+}
+
+// awaiting are the objects of a GitSync of which something stays although what
+// permitted it has ended, in words.
+func (g *guard) awaiting(key types.NamespacedName) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []string
+	for _, d := range g.state {
+		if d.sync == key && d.held != "" {
+			out = append(out, d.held)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // counts are the objects of a GitSync that differ from git, and the reverts of

@@ -33,6 +33,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/config/crds"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/grant"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
@@ -62,13 +63,24 @@ func (registered) State() (mode, message string)  { return "Fail", "" }
 func (registered) Changed() <-chan struct{}       { return nil }
 func (registered) Sees(schema.GroupResource) bool { return true }
 
-func (permits) FindDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
-func (permits) Find(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
+func (permits) WrittenDeletion(ownership.ID) (permit.Permit, bool) { return permit.Permit{}, false }
+func (permits) WrittenFor(types.UID) []permit.Permit               { return nil }
+func (permits) Value(*fastjson.Value) string                       { return "" }
+func (permits) Written(types.UID, string, *fastjson.Value) (permit.Permit, bool) {
 	return permit.Permit{}, false
 }
 
 func (permits) All() []permit.Permit                        { return nil }
 func (permits) Delete(context.Context, permit.Permit) error { return nil }
+
+// grants there are none.
+type grants struct{}
+
+func (grants) Outcome(permit.Permit, time.Time) grant.Outcome {
+	return grant.Outcome{Fate: grant.Undone}
+}
+func (grants) Turned() <-chan struct{}       { return nil }
+func (grants) Settled(permit.Permit, string) {}
 
 type recorder struct{}
 
@@ -188,7 +200,7 @@ func (b *bench) newStage(name string) (*stage, error) {
 	s.loop, err = loop.New(loop.Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Key: key, Index: s.index, Inventory: store, Source: repositories, Applier: applier,
-		Policies: engine, Judge: engine, Permits: permits{}, Recorder: recorder{},
+		Policies: engine, Judge: engine, Permits: permits{}, Grants: grants{}, Recorder: recorder{},
 		Registration: registered{}, Off: off{}, Events: events{},
 		Await: func(context.Context) error { return nil },
 	}, loop.Options{Namespace: name})

@@ -95,7 +95,7 @@ func TestAnotherPersonApprovesWhatWasRefused(t *testing.T) {
 	if id == nil {
 		t.Fatalf("there is no id in %q", out)
 	}
-	if out, err := asked(t, "alice", name, `"decision":"`+id[1]+`"`); err != nil {
+	if out, err := asked(t, "alice", name, `"atEnd":"Revert","decision":"`+id[1]+`"`); err != nil {
 		t.Fatal(out)
 	}
 	phase(t, name, v1alpha1.PhaseRequested)
@@ -243,7 +243,7 @@ func TestAGrantEnds(t *testing.T) {
 	const ns, name = "ending", "ending-hotfix"
 	app(t, ns)
 	if out, err := shared.Kubectl(t, "alice", fmt.Sprintf(`{"apiVersion":"mainstay.dev/v1alpha1","kind":"BreakGlass",
-		"metadata":{"name":%q,"namespace":%q},"spec":{"requestedBy":"alice","reason":"INC-7","duration":"4s","emergency":true,
+		"metadata":{"name":%q,"namespace":%q},"spec":{"requestedBy":"alice","reason":"INC-7","duration":"4s","emergency":true,"atEnd":"Revert",
 		"scope":{"namespaces":[%q]}}}`, name, system, ns), "create", "-f", "-"); err != nil {
 		t.Fatal(out)
 	}

@@ -350,8 +350,8 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Client: direct, Config: restConfig, HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper(),
 		Index: index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
-		Registration: stateOf{registered}, Off: wayOut, Suspended: suspensions, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
-	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources})
+		Grants: kept{grants, keeper}, Registration: stateOf{registered}, Off: wayOut, Suspended: suspensions, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
+	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources, AfterOutage: cfg.BreakGlass.AfterOutage.Duration})
 	if err != nil {
 		return nil, err
 	}
@@ -387,6 +387,12 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, fmt.Errorf("add checks: %w", err)
 	}
 	return &app{replica: mgr, leader: leader, server: server, index: index}, nil
+}
+
+// kept are the grants as the sync loop needs them.
+type kept struct {
+	*grant.Store
+	*grant.Keeper
 }
 
 func durations(list []metav1.Duration) []time.Duration {

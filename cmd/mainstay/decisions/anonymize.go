@@ -66,14 +66,19 @@ func (n *names) replace(r *record.Record) error {
 	}
 	if raw := input["userInfo"]; raw != nil {
 		var info struct {
-			Username string   `json:"username"`
-			Groups   []string `json:"groups"`
+			Username string         `json:"username"`
+			Groups   []string       `json:"groups"`
+			Extra    map[string]any `json:"extra"`
 		}
 		if err := json.Unmarshal(raw, &info); err != nil {
 			return fmt.Errorf("decision %s: %w", r.Decision, err)
 		}
+		extra := map[string]any{}
+		if strings.HasPrefix(info.Username, "system:") {
+			extra = info.Extra // that it has a token of its own tells a component
+		}
 		written, err := json.Marshal(map[string]any{
-			"username": n.user(info.Username), "groups": n.each(info.Groups), "uid": "", "extra": map[string]any{},
+			"username": n.user(info.Username), "groups": n.each(info.Groups), "uid": "", "extra": extra,
 		})
 		if err != nil {
 			return fmt.Errorf("decision %s: %w", r.Decision, err)

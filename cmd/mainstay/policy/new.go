@@ -42,8 +42,9 @@ NAME_test.rego and input.json. They load and pass as they are; say in them who m
 change what, and why.
 
 Beside them it puts, once, what editors and OPA's own tools need: Mainstay's
-helpers in plain Rego below policies/mainstay, and in the root of the repository
-.regal/config.yaml and .vscode/settings.json. With --from it starts from a copy of
+helpers in plain Rego and the JSON schema of input below policies/mainstay, and in
+the root of the repository .regal with Mainstay's rules for Regal, and
+.vscode/settings.json. With --from it starts from a copy of
 a policy of the library.
 
 Nothing that exists is overwritten. The status is 0 if it is done, 1 if there is
@@ -83,8 +84,9 @@ func newVendor() *cobra.Command {
 		Use:   "vendor",
 		Short: "Write or update the helpers beside policies",
 		Long: `Write or update the helpers beside policies: data.mainstay.lib and
-data.mainstay.testing in plain Rego, so that opa test, Regal and editors work on
-the folder. Mainstay itself leaves these files out; it has them built in. A file
+data.mainstay.testing in plain Rego and the JSON schema of input, so that opa
+test, Regal and editors work on the folder, and Mainstay's rules for Regal in
+.regal/rules/mainstay. Mainstay itself leaves these files out; it has them built in. A file
 that was edited by hand is replaced: what you added belongs into a package of your
 own.
 
@@ -95,7 +97,7 @@ The status is 0 if it is done, and 2 if it could not be written.`,
 			if err := checkOutput(b.output, "json"); err != nil {
 				return unclear(err)
 			}
-			if err := b.helpers(true); err != nil {
+			if err := errors.Join(b.helpers(true), b.tools(true)); err != nil {
 				return unclear(err)
 			}
 			if b.output == "json" {
@@ -151,7 +153,7 @@ func (b *begin) policy(ctx context.Context, name string) error {
 			}
 		}
 	}
-	if err := errors.Join(b.helpers(false), b.tools()); err != nil {
+	if err := errors.Join(b.helpers(false), b.tools(false)); err != nil {
 		return unclear(err)
 	}
 	return nil
@@ -207,6 +209,7 @@ func (b *begin) helpers(update bool) error {
 	if err != nil {
 		return err
 	}
+	files[schemaFile] = string(policy.InputSchema)
 	for _, file := range sortedKeys(files) {
 		if err := b.write(filepath.Join(b.dir, filepath.FromSlash(file)), files[file], update); err != nil {
 			return err
@@ -215,16 +218,27 @@ func (b *begin) helpers(update bool) error {
 	return nil
 }
 
-// tools writes what Regal and editors need into the root of the repository.
-func (b *begin) tools() error {
+// tools writes what Regal and editors need into the root of the repository;
+// settings that exist are the author's, Mainstay's rules are updated.
+func (b *begin) tools(update bool) error {
 	root := repository(b.dir)
 	inside, err := filepath.Rel(root, b.dir)
 	if err != nil {
 		inside = b.dir
 	}
-	files := toolFiles(filepath.ToSlash(inside))
-	for _, file := range sortedKeys(files) {
-		if err := b.write(filepath.Join(root, filepath.FromSlash(file)), files[file], false); err != nil {
+	settings, rules, err := toolFiles(filepath.ToSlash(inside))
+	if err != nil {
+		return err
+	}
+	if !update {
+		for _, file := range sortedKeys(settings) {
+			if err := b.write(filepath.Join(root, filepath.FromSlash(file)), settings[file], false); err != nil {
+				return err
+			}
+		}
+	}
+	for _, file := range sortedKeys(rules) {
+		if err := b.write(filepath.Join(root, filepath.FromSlash(file)), rules[file], update); err != nil {
 			return err
 		}
 	}

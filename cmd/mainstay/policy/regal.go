@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/mainstay-gitops/mainstay/policy/regal"
 )
 
 const notLinted = "not linted by regal: not found on PATH"
@@ -62,6 +64,7 @@ func regalFindings(report []byte) ([]finding, error) {
 	var parsed struct {
 		Violations []struct {
 			Title       string `json:"title"`
+			Category    string `json:"category"`
 			Description string `json:"description"`
 			Level       string `json:"level"`
 			Location    struct {
@@ -80,6 +83,9 @@ func regalFindings(report []byte) ([]finding, error) {
 	}
 	var out []finding
 	for _, v := range parsed.Violations {
+		if v.Category == regal.Category {
+			continue // check finds the same by itself, and knows what silences it
+		}
 		x := finding{
 			File: v.Location.File, Row: v.Location.Row, Col: v.Location.Col, Level: "warning", Rule: "regal/" + v.Title, Message: v.Description,
 		}

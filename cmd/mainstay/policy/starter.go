@@ -6,6 +6,7 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/regal"
 )
 
 const starter = `package NAME
@@ -64,11 +66,10 @@ func first(ctx context.Context, name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{
-		name + ".rego":      strings.ReplaceAll(starter, "NAME", name),
-		name + "_test.rego": strings.ReplaceAll(starterTest, "NAME", name),
-		"input.json":        input,
-	}, nil
+	var rule, test string
+	// The order of imports depends on the name.
+	err = errors.Join(formatted(strings.ReplaceAll(starter, "NAME", name), &rule), formatted(strings.ReplaceAll(starterTest, "NAME", name), &test))
+	return map[string]string{name + ".rego": rule, name + "_test.rego": test, "input.json": input}, err
 }
 
 // fixture is an input for which the policy was written, as the test builders
@@ -94,24 +95,48 @@ func fixture(ctx context.Context, name string) (string, error) {
 	return string(text) + "\n", err
 }
 
-// toolFiles are the settings of Regal and Visual Studio Code.
-func toolFiles(dir string) map[string]string {
+// toolFiles are the settings of Regal and Visual Studio Code, and Mainstay's rules
+// for Regal; the second list is what an update writes again.
+func toolFiles(dir string) (settings, rules map[string]string, err error) {
+	pack, err := regal.Rules()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the rules for Regal: %w", err)
+	}
+	rules = map[string]string{}
+	for file, text := range pack {
+		rules[".regal/rules/mainstay/"+file] = text
+	}
 	return map[string]string{
 		".regal/config.yaml": fmt.Sprintf(`# Settings of Regal, the linter and language server for Rego.
 project:
   roots:
-    - %s
-ignore:
-  files:
-    - mainstay/*
+    - %[1]s
+rules:
+  idiomatic:
+    # Mainstay asks the rules exception and deny.
+    no-defined-entrypoint:
+      level: ignore
+    # The helpers are Mainstay's.
+    ambiguous-scope:
+      ignore: {files: [%[1]s/mainstay/**]}
+    use-object-union-n:
+      ignore: {files: [%[1]s/mainstay/**]}
+  style:
+    line-length:
+      ignore: {files: [%[1]s/mainstay/**]}
 `, dir),
 		".vscode/settings.json": fmt.Sprintf(`{
   "opa.languageServers": ["regal"],
-  "opa.roots": ["${workspaceFolder}/%s"],
+  "opa.roots": ["${workspaceFolder}/%[1]s"],
+  "json.schemas": [{"fileMatch": ["/%[1]s/**/input.json"], "url": "./%[1]s/%[2]s"}],
   "[rego]": {"editor.formatOnSave": true, "editor.insertSpaces": false}
 }
-`, dir),
-	}
+`, dir, schemaFile),
+	}, rules, nil
 }
+
+// schemaFile below a policy folder describes input: for editors of fixtures, and
+// for opa check --schema.
+const schemaFile = "mainstay/input.schema.json"
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -11,7 +11,7 @@
 #   parameters:
 #   - name: accounts
 #     shape: [account]
-#     default: ["istio-system:istiod*", "istio-system:istio-reader-service-account"]
+#     default: ["istio-system:istiod*"]
 #     about: the service accounts of Istio's control plane
 #   - name: images
 #     shape: [text]
@@ -116,7 +116,7 @@ by_istiod if input.origin == "drift"
 
 by_istiod if lib.by_account(accounts)
 
-accounts := object.get(settings, "accounts", ["istio-system:istiod*", "istio-system:istio-reader-service-account"])
+accounts := object.get(settings, "accounts", ["istio-system:istiod*"])
 
 images := object.get(settings, "images", [
 	"docker.io/istio/proxyv2",
