@@ -31,6 +31,9 @@ const (
 	Missing State = "missing"
 	// Leaves: git no longer declares it, so that it is pruned.
 	Leaves State = "leaves"
+	// Permitted: it differs, and an exception lets it, so that a sync leaves it
+	// as it is.
+	Permitted State = "permitted"
 	// Unreadable: the viewer may not read it.
 	Unreadable State = "unreadable"
 )
@@ -48,7 +51,7 @@ type Object struct {
 	Changes []Change `json:"changes,omitempty"`
 	// Managers are the field managers of the live object, with --live.
 	Managers []string `json:"managers,omitempty"`
-	// Message says why it could not be read.
+	// Message says why it could not be read, or what permits it.
 	Message string `json:"message,omitempty"`
 }
 

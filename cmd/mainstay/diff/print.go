@@ -44,7 +44,7 @@ const maxShown = 120
 
 // signs and words of the states.
 var (
-	signs = map[State]string{Equal: "=", Differs: "~", Missing: "+", Leaves: "-", Unreadable: "?"}
+	signs = map[State]string{Equal: "=", Differs: "~", Missing: "+", Leaves: "-", Unreadable: "?", Permitted: "!"}
 	words = map[State]string{Missing: "  would be created", Leaves: "  would be pruned"}
 )
 
