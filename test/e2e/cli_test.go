@@ -15,9 +15,9 @@ import (
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
-// mainstay runs the program as a user in the clone, and returns its exit status
+// atPrompt runs the program as a user in the clone, and returns its exit status
 // and all that it printed.
-func mainstay(t *testing.T, user string, args ...string) (int, string) {
+func atPrompt(t *testing.T, user string, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.CommandContext(world.Lasting(t), shared.Program, append(args, "--context", user)...)
 	cmd.Env = append(os.Environ(), shared.State.Environment(os.Getenv("PATH"))...)
@@ -35,7 +35,7 @@ func mainstay(t *testing.T, user string, args ...string) (int, string) {
 // says runs the program and checks its status and words.
 func says(t *testing.T, status int, words []string, user string, args ...string) {
 	t.Helper()
-	got, out := mainstay(t, user, args...)
+	got, out := atPrompt(t, user, args...)
 	if got != status {
 		t.Errorf("%s: mainstay %s: status %d, want %d\n%s", user, strings.Join(args, " "), got, status, out)
 	}
@@ -73,7 +73,7 @@ func TestGitSyncsAtThePrompt(t *testing.T) {
 		world.Must(t, errors.Join(os.WriteFile(file, bytes.ReplaceAll(before, []byte("git"), []byte("next")), 0o600),
 			os.WriteFile(secret, bytes.ReplaceAll(password, []byte("hunter2"), []byte("hunter3")), 0o600)))
 		says(t, 1, []string{"~ ConfigMap cli/settings  cli/cm.yaml:1\n    data.key\n      - git\n      + next\n", "hidden", "2 of "}, "admin", "diff", ".", "shop")
-		if _, out := mainstay(t, "admin", "diff", ".", "shop", "-o", "json"); strings.Contains(out, "hunter") || strings.Contains(out, "aHVudGVy") {
+		if _, out := atPrompt(t, "admin", "diff", ".", "shop", "-o", "json"); strings.Contains(out, "hunter") || strings.Contains(out, "aHVudGVy") {
 			t.Errorf("a Secret's value is shown:\n%s", out)
 		}
 		says(t, 0, []string{"nothing differs"}, "admin", "diff", "HEAD", "shop")

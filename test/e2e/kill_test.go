@@ -4,8 +4,6 @@
 package e2e
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -22,6 +20,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,7 +29,7 @@ import (
 )
 
 // kills is how often the controller is killed, unless MAINSTAY_KILLS says.
-const kills = 6
+const kills = 4
 
 // TestASyncThatIsKilledAnywhereIsCompleted kills the controller with SIGKILL
 // while it brings in a commit: before or after a write of it reaches the API
@@ -172,12 +171,11 @@ func (w *tripwire) listen(t *testing.T) {
 	cluster := config.Clusters[config.Contexts[config.CurrentContext].Cluster]
 	target, err := url.Parse(cluster.Server)
 	world.Must(t, err)
-	authorities := x509.NewCertPool()
-	authorities.AppendCertsFromPEM(cluster.CertificateAuthorityData)
+	credentials, err := clientcmd.NewDefaultClientConfig(*config, nil).ClientConfig()
+	world.Must(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Transport = &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
-	}
+	proxy.Transport, err = rest.TransportFor(credentials)
+	world.Must(t, err)
 	proxy.FlushInterval = -1 // watches
 	proxy.ErrorHandler = func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) }
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serve(proxy, rw, r) }))
