@@ -40,7 +40,8 @@ The status is 0 if it is done, 1 if it was refused or there is nothing such, and
 	p.StringVarP(&f.namespace, "namespace", "n", "", "`NAMESPACE` of the BreakGlass; Mainstay's own where you may write there")
 	p.StringVar(&f.system, "mainstay-namespace", "mainstay-system", "`NAMESPACE` in which Mainstay runs")
 	p.StringVarP(&f.output, "output", "o", "", "json, or empty for people")
-	cmd.AddCommand(newRequest(f), newApprove(f), newList(f), newShow(f), newRevoke(f))
+	cmd.AddCommand(newRequest(f), newApprove(f), newList(f), newShow(f), newExtend(f), newRevert(f), newRevoke(f), newPatch(f))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return cmd
 }
 
@@ -51,13 +52,22 @@ func newRequest(f *flags) *cobra.Command {
 		Short: "Ask for a grant",
 		Long: `Ask for a grant: with the id of a decision for what was refused, or with flags
 for what may be changed. Every flag that is given has to match; the operation is
-UPDATE unless --operation says otherwise.`,
+UPDATE unless --operation says otherwise. What follows -- is the command to
+repeat: it is printed when the grant is active.`,
 		Example: `  mainstay breakglass request 7f3k2 --for 1h --reason "INC-7: bad image"
-  mainstay bg request 7f3k2 --for 1h --reason INC-7 --wait
+  mainstay bg request 7f3k2 --for 1h --reason INC-7 --wait -- kubectl set image deployment/web web=nginx:1.28
   mainstay bg request 7f3k2 --for 30m --reason INC-7 --emergency
   mainstay bg request --for 1h --reason INC-7 --in shop --kind Deployment --name 'web-*' --path spec.replicas`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if at := cmd.ArgsLenAtDash(); at >= 0 {
+				args = args[:at]
+			}
+			return cobra.MaximumNArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if at := cmd.ArgsLenAtDash(); at >= 0 {
+				args, r.command = args[:at], args[at:]
+			}
 			if len(args) == 1 {
 				r.decision = args[0]
 			}
@@ -75,6 +85,7 @@ UPDATE unless --operation says otherwise.`,
 	p.DurationVar(&r.duration, "for", 0, "how long, counted from the approval, for example 1h")
 	p.StringVar(&r.reason, "reason", "", "why; shown wherever the grant is used")
 	p.StringVar(&r.ticket, "ticket", "", "where the incident is followed")
+	r.atEndFlag(cmd)
 	p.BoolVar(&r.emergency, "emergency", false, "do without an approval, and raise an alert; for the groups that the operator has named")
 	p.DurationVar(&r.wait, "wait", 0, "wait until it is approved, 15m unless a time is given")
 	p.Lookup("wait").NoOptDefVal = (15 * time.Minute).String()
@@ -93,6 +104,7 @@ UPDATE unless --operation says otherwise.`,
 // named is a command about one BreakGlass.
 func named(f *flags, cmd *cobra.Command, do func(s *session, bg *v1alpha1.BreakGlass, cmd *cobra.Command) error) *cobra.Command {
 	cmd.Args = cobra.ExactArgs(1)
+	cmd.ValidArgsFunction = f.names
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := f.open(cmd)
 		if err != nil {
@@ -131,8 +143,9 @@ func newRevoke(f *flags) *cobra.Command {
 	return named(f, &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "End a grant now",
-		Long: `End a grant now, for good: what was changed under it goes back to what git says.
-The requester, the approver and who holds the verb approve may.`,
+		Long: `End a grant now, for good. What was changed under it is held, or goes back, as
+its atEnd says; revert gives it up. The requester, the approver and who holds the
+verb approve may.`,
 		Example: "  mainstay breakglass revoke bg-7f3k2-x4w9t",
 	}, func(s *session, bg *v1alpha1.BreakGlass, cmd *cobra.Command) error {
 		return s.revoke(cmd.Context(), bg)

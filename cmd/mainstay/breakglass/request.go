@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +26,17 @@ type request struct {
 	emergency               bool
 	scope                   v1alpha1.BreakGlassScope
 	users, groups, accounts []string
+	// atEnd is Hold or Revert, extends the name of a BreakGlass.
+	atEnd, extends string
+	// namespace of the request where that is known already.
+	namespace string
+	// command to repeat.
+	command []string
+}
+
+func (r *request) atEndFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.atEnd, "at-end", v1alpha1.AtEndHold, "Hold: what was changed stays as it is until git says the same; Revert: git's values come back")
+	_ = cmd.RegisterFlagCompletionFunc("at-end", cobra.FixedCompletions([]string{v1alpha1.AtEndHold, v1alpha1.AtEndRevert}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
 func (r *request) scoped() bool {
@@ -34,10 +46,15 @@ func (r *request) scoped() bool {
 
 func (r *request) check() error {
 	switch {
+	case r.atEnd != v1alpha1.AtEndHold && r.atEnd != v1alpha1.AtEndRevert:
+		return fmt.Errorf("--at-end %s is unknown: use Hold or Revert", r.atEnd)
+	case r.extends != "":
 	case r.decision == "" && !r.scoped():
 		return errors.New("say what may be changed: the id of the decision that a refusal printed, or --in, --kind, --name and --path")
 	case r.decision != "" && r.scoped():
 		return errors.New("a decision says what may be changed: leave out --in, --kind, --name, --path and --operation")
+	}
+	switch {
 	case r.duration <= 0:
 		return errors.New("--for is missing, for example --for 1h")
 	case r.reason == "":
@@ -72,20 +89,26 @@ func (s *session) request(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	namespace, err := s.home(ctx)
-	if err != nil {
-		return err
+	namespace := r.namespace
+	if namespace == "" {
+		if namespace, err = s.home(ctx); err != nil {
+			return err
+		}
 	}
 	bg := &v1alpha1.BreakGlass{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "bg-"},
 		Spec: v1alpha1.BreakGlassSpec{
 			RequestedBy: me, Decision: r.decision, Subjects: r.subjects(), Reason: r.reason, Ticket: r.ticket,
 			Duration: metav1.Duration{Duration: r.duration}, Emergency: r.emergency,
+			AtEnd: r.atEnd, Extends: r.extends,
 		},
 	}
-	if r.decision != "" {
+	switch {
+	case r.extends != "":
+		bg.GenerateName = strings.TrimSuffix(r.extends[:min(len(r.extends), 200)], "-") + "-"
+	case r.decision != "":
 		bg.GenerateName += r.decision + "-"
-	} else {
+	default:
 		for i, operation := range r.scope.Operations {
 			r.scope.Operations[i] = strings.ToUpper(operation)
 		}
@@ -106,7 +129,8 @@ func (s *session) request(ctx context.Context, r *request) error {
 			return err
 		}
 	case r.wait > 0:
-		s.howToApprove(bg)
+		s.howToApprove(ctx, bg)
+		fmt.Fprintf(s.progress, "Waiting for the approval, for %s at most …\n", r.wait)
 		if err := s.await(ctx, bg, r.wait); err != nil {
 			return err
 		}
@@ -114,13 +138,17 @@ func (s *session) request(ctx context.Context, r *request) error {
 		if s.json() {
 			return s.encode(bg)
 		}
-		s.howToApprove(bg)
+		s.howToApprove(ctx, bg)
 		return nil
 	}
 	if s.json() {
 		return s.encode(bg)
 	}
-	fmt.Fprintf(s.out, "Active until %s: run it again.\n", clock(bg.Status.ExpiresAt))
+	if len(r.command) == 0 {
+		fmt.Fprintf(s.out, "Active until %s: run it again.\n", clock(bg.Status.ExpiresAt))
+		return nil
+	}
+	fmt.Fprintf(s.out, "Active until %s: run it again:\n  %s\n", clock(bg.Status.ExpiresAt), quoted(r.command))
 	return nil
 }
 
@@ -182,12 +210,16 @@ func (s *session) poll(ctx context.Context, bg *v1alpha1.BreakGlass, limit time.
 }
 
 // howToApprove says who may approve, and how.
-func (s *session) howToApprove(bg *v1alpha1.BreakGlass) {
+func (s *session) howToApprove(ctx context.Context, bg *v1alpha1.BreakGlass) {
+	who := s.approvers(ctx, bg)
+	if who == "" {
+		who = "whoever is bound to the ClusterRole mainstay-approver"
+	}
 	fmt.Fprintf(s.progress, `
-Somebody else with the verb approve (ClusterRole mainstay-approver) has to approve it:
+Somebody else with the verb approve has to approve it: %[3]s
   kubectl mainstay breakglass approve %[1]s -n %[2]s
   kubectl patch breakglass %[1]s -n %[2]s --type=merge -p '{"spec":{"approvedBy":"THEIR NAME"}}'
-`, bg.Name, bg.Namespace)
+`, bg.Name, bg.Namespace, who)
 }
 
 func (s *session) approve(ctx context.Context, bg *v1alpha1.BreakGlass) error {
@@ -218,6 +250,10 @@ func (s *session) revoke(ctx context.Context, bg *v1alpha1.BreakGlass) error {
 	}
 	if s.json() {
 		return s.encode(bg)
+	}
+	if bg.Spec.Holds() {
+		fmt.Fprintf(s.out, "%s is revoked: what was changed under it is held as it is until git says the same.\nGive it up: kubectl mainstay breakglass revert %[1]s -n %[2]s\n", bg.Name, bg.Namespace)
+		return nil
 	}
 	fmt.Fprintf(s.out, "%s is revoked: what was changed under it goes back to what git says.\n", bg.Name)
 	return nil

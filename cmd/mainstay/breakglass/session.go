@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,6 +34,7 @@ type flags struct {
 // session is one use of the cluster.
 type session struct {
 	client client.Client
+	config *rest.Config
 	flags  *flags
 	// current is the namespace of the kubeconfig's context.
 	current       string
@@ -62,7 +64,7 @@ func (f *flags) open(cmd *cobra.Command) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return &session{client: c, flags: f, current: current, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}, nil
+	return &session{client: c, config: restConfig, flags: f, current: current, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}, nil
 }
 
 // me is the name that the API server knows the user by.
@@ -92,6 +94,26 @@ func (s *session) home(ctx context.Context) (string, error) {
 		return s.flags.system, nil
 	}
 	return s.current, nil
+}
+
+// names offers the names of BreakGlasses to a shell.
+func (f *flags) names(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	s, err := f.open(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var list v1alpha1.BreakGlassList
+	if err := s.client.List(cmd.Context(), &list, client.InNamespace(f.namespace)); err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, bg := range list.Items {
+		out = append(out, bg.Name+"\t"+bg.Status.Phase+" "+plain(bg.Spec.Reason))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // find looks where the BreakGlass most likely is.

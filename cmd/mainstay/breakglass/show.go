@@ -52,6 +52,15 @@ func (s *session) print(bg *v1alpha1.BreakGlass) {
 	if bg.Status.ExpiresAt != nil {
 		line("Ends", clock(bg.Status.ExpiresAt))
 	}
+	line("Extends", bg.Spec.Extends)
+	switch {
+	case !bg.Spec.Holds():
+		line("At its end", "git's values come back")
+	case bg.Status.HeldUntil != nil:
+		line("At its end", "what was changed is held until git says the same, at most until "+clock(bg.Status.HeldUntil))
+	default:
+		line("At its end", "what was changed is held until git says the same")
+	}
 	scope := cmp.Or(bg.Status.Scope, bg.Spec.Scope)
 	if scope == nil {
 		line("Decision", bg.Spec.Decision)
@@ -107,6 +116,7 @@ func (s *session) show(bg *v1alpha1.BreakGlass) error {
 	if bg.Spec.ApprovedBy != "" && bg.Status.Phase == v1alpha1.PhaseRequested {
 		fmt.Fprintln(s.out, "\nThe approval does not count: Mainstay did not judge it. Make a new request.")
 	}
+	s.summary(bg)
 	if len(bg.Status.Uses) == 0 {
 		return nil
 	}

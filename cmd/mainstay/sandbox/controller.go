@@ -145,8 +145,8 @@ func writeControllerConfig(s *State) error {
 		"health":         map[string]any{"bindAddress": loopback(s.Ports.Health)},
 		"decisions":      map[string]any{"bindAddress": loopback(s.Ports.Decisions), "url": "https://" + loopback(s.Ports.Decisions)},
 		"leaderElection": map[string]any{"enabled": false},
-		// Whoever plays here is alone.
-		"breakGlass": map[string]any{"emergencyGroups": []string{"developers"}},
+		// Whoever plays here is alone, and does not wait for half an hour.
+		"breakGlass": map[string]any{"emergencyGroups": []string{"developers"}, "afterOutage": "15s"},
 		// All that is on this machine is theirs.
 		"sync": map[string]any{"cacheDir": filepath.Join(s.Dir, "cache"), "tenantFileSources": true},
 	})

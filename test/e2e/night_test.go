@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: The Mainstay authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/test/world"
+)
+
+// awaits waits until the GitSync says that it awaits git, in these words.
+func awaits(t *testing.T, words ...string) {
+	t.Helper()
+	shared.Await(t, "Drifted says AwaitingGit", func() (bool, string) {
+		c := meta.FindStatusCondition(shared.GitSync(t).Status.Conditions, v1alpha1.ConditionDrifted)
+		if c == nil || c.Reason != v1alpha1.ReasonAwaitingGit {
+			return false, fmt.Sprintf("%+v", c)
+		}
+		for _, w := range words {
+			if !strings.Contains(c.Message, w) {
+				return false, c.Message
+			}
+		}
+		return true, ""
+	})
+}
+
+// The whole night: a change is refused, asked for, approved, made, held after
+// the grant's end, and brought into git.
+func TestTheNight(t *testing.T) {
+	const ns = "night"
+	app(t, ns)
+	out, err := setImage(t, "alice", ns, "nginx:1.28")
+	refusedWith(t, "alice is blocked", "breakglass request", out, err)
+	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
+	out, status := mainstay(t, "alice", "request", id, "--for", "8s", "--reason", "INC-9: bad image")
+	if status != 0 || !strings.Contains(out, "has to approve it: ") {
+		t.Fatalf("asking: status %d, %s", status, out)
+	}
+	name := regexp.MustCompile(`bg-` + id + `-\w+`).FindString(out)
+	if out, status := mainstay(t, "alice", "approve", name); status != 1 || !strings.Contains(out, "somebody else has to approve it") {
+		t.Errorf("alice approves her own: status %d, %s", status, out)
+	}
+	if out, status := mainstay(t, "bob", "approve", name); status != 0 {
+		t.Fatalf("bob approves: %s", out)
+	}
+	out = permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
+	if !strings.Contains(out, "Warning: permitted by break-glass "+name) {
+		t.Errorf("kubectl said %q, want the warning", out)
+	}
+
+	phase(t, name, v1alpha1.PhaseEnded)
+	awaits(t, "Deployment.apps "+ns+"/web spec.template.spec.containers[name=web].image", "by alice", name+", approved by bob")
+	if got := imageOf(t, ns); got != "nginx:1.28" {
+		t.Fatalf("image = %s after the end, want what was changed", got)
+	}
+	out, err = setImage(t, "alice", ns, "nginx:1.29")
+	refusedWith(t, "the door is closed", "is held by git", out, err)
+	shared.Await(t, "it is shown", func() (bool, string) {
+		out, _ := mainstay(t, "bob", "show", name)
+		return regexp.MustCompile(`held +Deployment.apps `+ns+`/web`).MatchString(out) && strings.Contains(out, "breakglass patch "+name), out
+	})
+	for _, reason := range []string{"DriftHeld", "GrantEnded"} {
+		shared.Await(t, "an Event "+reason, func() (bool, string) {
+			out, err := shared.Kubectl(t, "admin", "", "get", "events", "-A", "-o", `jsonpath={range .items[?(@.reason=="`+reason+`")]}{.message}{"\n"}{end}`)
+			return err == nil && strings.Contains(out, ns+"/web"), out
+		})
+	}
+
+	apply := exec.CommandContext(t.Context(), "git", "apply", "-")
+	apply.Dir, apply.Stdin = shared.Repo, bytes.NewReader(patchOf(t, name))
+	if out, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("git apply: %v: %s", err, out)
+	}
+	shared.Git(t, "commit", "-qam", "web: the image of the night")
+	shared.Git(t, "push", "-q")
+	shared.Applied(t)
+	shared.Await(t, "git has adopted it", func() (bool, string) {
+		s := breakGlass(t, name).Status
+		return len(s.AwaitingGit) == 0 && len(s.Settled) == 1 && s.Settled[0].How == v1alpha1.SettledInGit, fmt.Sprintf("%+v", s)
+	})
+	shared.Await(t, "nothing awaits git", func() (bool, string) {
+		c := meta.FindStatusCondition(shared.GitSync(t).Status.Conditions, v1alpha1.ConditionDrifted)
+		return !strings.Contains(c.Message, ns+"/web"), c.Message
+	})
+	if got := imageOf(t, ns); got != "nginx:1.28" {
+		t.Errorf("image = %s, want what is in git now", got)
+	}
+}
+
+// patchOf is what breakglass patch prints for the clone.
+func patchOf(t *testing.T, name string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), shared.Program, "breakglass", "patch", name, "--context", "alice", "--clone", shared.Repo)
+	cmd.Env = append(os.Environ(), shared.State.Environment(os.Getenv("PATH"))...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("breakglass patch: %v: %s", err, out)
+	}
+	return out
+}
+
+// The git server is down when a grant ends whose changes go back.
+func TestTheNightWithoutGit(t *testing.T) {
+	const ns, name = "nogit", "nogit-hotfix"
+	app(t, ns)
+	spec := fmt.Sprintf(`"atEnd":"Revert","duration":"6s","emergency":true,"scope":{"namespaces":[%q]}`, ns)
+	if out, err := asked(t, "alice", name, spec); err != nil {
+		t.Fatal(out)
+	}
+	out := permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
+	if !strings.Contains(out, "this is reverted, which restarts the pods of deployment/web") {
+		t.Errorf("kubectl said %q, want what comes at the end", out)
+	}
+	away := shared.State.Repository + ".away"
+	world.Must(t, os.Rename(shared.State.Repository, away))
+	back := func() { _ = os.Rename(away, shared.State.Repository) }
+	t.Cleanup(back)
+
+	phase(t, name, v1alpha1.PhaseEnded)
+	awaits(t, ns+"/web", "the repository can't be read since")
+	if got := imageOf(t, ns); got != "nginx:1.28" {
+		t.Fatalf("image = %s while git is down, want what was changed", got)
+	}
+	back()
+	awaits(t, ns+"/web", "the repository can be read again; git's values come back at")
+	if out, status := mainstay(t, "alice", "revert", name); status != 0 || !strings.Contains(out, "Git's values are back") {
+		t.Errorf("giving it up: status %d, %s", status, out)
+	}
+	if got := imageOf(t, ns); got != "nginx:1.27" {
+		t.Errorf("image = %s, want git's", got)
+	}
+}
