@@ -448,8 +448,8 @@ func TestTwoGrantsDoNotCombine(t *testing.T) {
 	}
 }
 
-// mainstay runs the program as a user.
-func mainstay(t *testing.T, user string, args ...string) (string, int) {
+// bgCommand runs breakglass as a user.
+func bgCommand(t *testing.T, user string, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.Program, append([]string{"breakglass", "--context", user}, args...)...)
 	cmd.Env = append(os.Environ(), shared.State.Environment(os.Getenv("PATH"))...)
@@ -468,7 +468,7 @@ func TestTheCommandBreakGlass(t *testing.T) {
 	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
 	expect := func(what, user string, status int, say string, args ...string) string {
 		t.Helper()
-		out, got := mainstay(t, user, args...)
+		out, got := bgCommand(t, user, args...)
 		if got != status || !strings.Contains(out, say) {
 			t.Errorf("%s: status %d, %q, want %d, %q", what, got, out, status, say)
 		}
@@ -489,12 +489,12 @@ func TestTheCommandBreakGlass(t *testing.T) {
 	expect("approving again", "bob", 1, "bob has approved "+name+" already", "approve", system+"/"+name)
 	permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
 	shared.Await(t, "the use is shown", func() (bool, string) {
-		out, _ := mainstay(t, "bob", "show", name)
+		out, _ := bgCommand(t, "bob", "show", name)
 		return strings.Contains(out, "Deployment.apps "+ns+"/web"), out
 	})
 	expect("listing", "bob", 0, name, "list")
 	var list v1alpha1.BreakGlassList
-	if out, status := mainstay(t, "bob", "list", "-o", "json", "-n", system); status != 0 || json.Unmarshal([]byte(out), &list) != nil || list.Kind != "BreakGlassList" || len(list.Items) == 0 {
+	if out, status := bgCommand(t, "bob", "list", "-o", "json", "-n", system); status != 0 || json.Unmarshal([]byte(out), &list) != nil || list.Kind != "BreakGlassList" || len(list.Items) == 0 {
 		t.Errorf("-o json: status %d, %s", status, out)
 	}
 	expect("revoking", "alice", 0, "is revoked", "revoke", name)

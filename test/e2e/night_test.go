@@ -43,15 +43,15 @@ func TestTheNight(t *testing.T) {
 	out, err := setImage(t, "alice", ns, "nginx:1.28")
 	refusedWith(t, "alice is blocked", "breakglass request", out, err)
 	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
-	out, status := mainstay(t, "alice", "request", id, "--for", "8s", "--reason", "INC-9: bad image")
+	out, status := bgCommand(t, "alice", "request", id, "--for", "8s", "--reason", "INC-9: bad image")
 	if status != 0 || !strings.Contains(out, "has to approve it: ") {
 		t.Fatalf("asking: status %d, %s", status, out)
 	}
 	name := regexp.MustCompile(`bg-` + id + `-\w+`).FindString(out)
-	if out, status := mainstay(t, "alice", "approve", name); status != 1 || !strings.Contains(out, "somebody else has to approve it") {
+	if out, status := bgCommand(t, "alice", "approve", name); status != 1 || !strings.Contains(out, "somebody else has to approve it") {
 		t.Errorf("alice approves her own: status %d, %s", status, out)
 	}
-	if out, status := mainstay(t, "bob", "approve", name); status != 0 {
+	if out, status := bgCommand(t, "bob", "approve", name); status != 0 {
 		t.Fatalf("bob approves: %s", out)
 	}
 	out = permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
@@ -67,7 +67,7 @@ func TestTheNight(t *testing.T) {
 	out, err = setImage(t, "alice", ns, "nginx:1.29")
 	refusedWith(t, "the door is closed", "is held by git", out, err)
 	shared.Await(t, "it is shown", func() (bool, string) {
-		out, _ := mainstay(t, "bob", "show", name)
+		out, _ := bgCommand(t, "bob", "show", name)
 		return regexp.MustCompile(`held +Deployment.apps `+ns+`/web`).MatchString(out) && strings.Contains(out, "breakglass patch "+name), out
 	})
 	for _, reason := range []string{"DriftHeld", "GrantEnded"} {
@@ -135,7 +135,7 @@ func TestTheNightWithoutGit(t *testing.T) {
 	}
 	back()
 	awaits(t, ns+"/web", "the repository can be read again; git's values come back at")
-	if out, status := mainstay(t, "alice", "revert", name); status != 0 || !strings.Contains(out, "Git's values are back") {
+	if out, status := bgCommand(t, "alice", "revert", name); status != 0 || !strings.Contains(out, "Git's values are back") {
 		t.Errorf("giving it up: status %d, %s", status, out)
 	}
 	if got := imageOf(t, ns); got != "nginx:1.27" {
