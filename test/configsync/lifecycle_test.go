@@ -7,27 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
-
-// failing pushes a commit that can't be applied, and returns what Ready says.
-func failing(t *testing.T, reason string, files map[string]string) string {
-	t.Helper()
-	shared.Push(t, files)
-	message := ""
-	shared.Await(t, "Ready says "+reason, func() (bool, string) {
-		c := meta.FindStatusCondition(shared.GitSync(t).Status.Conditions, v1alpha1.ConditionReady)
-		if c == nil {
-			return false, "nothing"
-		}
-		message = c.Message
-		return c.Reason == reason, c.Reason + ": " + c.Message
-	})
-	return message
-}
 
 const service = `apiVersion: v1
 kind: Service
@@ -96,52 +78,6 @@ func lifecycle() []scenario {
 				is(t, "service web -n e", ".spec.ports[0].targetPort", "9090")
 				is(t, "service web -n e", port, p)
 				is(t, "service web -n e", address, a)
-			},
-		},
-		{
-			id: "E15", when: "git adds, changes and removes labels", theirs: "exactly those are there, beside the tool's own",
-			try: func(t *testing.T) {
-				const labels = ".metadata.labels"
-				own := `"mainstay.dev/sync":"` + label("Service", "e", "web") + `"`
-				for _, step := range [][2]string{{"app: web, a: x", `{"a":"x","app":"web",` + own + `}`}, {"a: y", `{"a":"y",` + own + `}`}} {
-					commit(t, map[string]string{"e/web.yaml": web(step[0], "9090")})
-					is(t, "service web -n e", labels, step[1])
-				}
-			},
-		},
-		{
-			id: "E16", when: "a port without a protocol, which the API server adds", theirs: "no difference, and nothing is denied",
-			try: func(t *testing.T) {
-				is(t, "service web -n e", ".spec.ports[0].protocol", "TCP")
-				allowed(t, "apply --server-side --force-conflicts -f -", web("a: y", "9090"))
-				is(t, "gitsync shop -n mainstay-system", ".status.drift.current", "0")
-			},
-		},
-		{
-			id: "E19", when: "objects depend on each other; then in a circle; then on one that is not declared", theirs: "in that order; an error, and nothing is changed",
-			try: func(t *testing.T) {
-				commit(t, map[string]string{"e/first.yaml": dependent("z-first", ""), "e/last.yaml": dependent("a-last", "z-first")})
-				version := live(t, "configmap z-first -n e", ".metadata.resourceVersion")
-				if last := live(t, "configmap a-last -n e", ".metadata.resourceVersion"); len(last) < len(version) || len(last) == len(version) && last < version {
-					t.Errorf("the one that depends is older: %s, %s", last, version)
-				}
-				message := failing(t, "Invalid", map[string]string{"e/first.yaml": dependent("z-first", "a-last")})
-				if !strings.Contains(message, "ConfigMap e/a-last (e/last.yaml:1) → ConfigMap e/z-first (e/first.yaml:1)") {
-					t.Errorf("%q does not name the circle", message)
-				}
-				failing(t, "Invalid", map[string]string{"e/first.yaml": dependent("z-first", "nobody")})
-				is(t, "configmap z-first -n e", ".metadata.resourceVersion", version)
-				commit(t, map[string]string{"e/first.yaml": dependent("z-first", "")})
-			},
-		},
-		{
-			id: "E22", when: "a commit can't be rendered", theirs: "the status says so, the last good state is kept",
-			ours: "the same, and it is enforced meanwhile", why: "self-heal that ends with the first bad commit protects nobody",
-			try: func(t *testing.T) {
-				failing(t, "RenderFailed", map[string]string{"e/bad.yaml": "kind: [\n"})
-				withoutWebhook(t, func() { allowed(t, "label service web -n e --overwrite a=theirs") })
-				becomes(t, "service web -n e", ".metadata.labels.a", "y")
-				commit(t, map[string]string{"e/bad.yaml": ""})
 			},
 		},
 	}
