@@ -32,7 +32,7 @@ func newAlerts(m *Message) []alert {
 			continue
 		}
 		byKind[line.Kind] = len(out)
-		labels := map[string]string{"alertname": "Mainstay" + line.Kind, "severity": string(line.Severity), "source": "mainstay"}
+		labels := map[string]string{"alertname": "MainstayNotice", "kind": line.Kind, "severity": string(line.Severity), "source": "mainstay"}
 		for name, value := range map[string]string{"cluster": m.Cluster, "gitsync": m.GitSync, "actor": m.Actor} {
 			if value != "" {
 				labels[name] = value

@@ -192,7 +192,7 @@ func (x *refused) rego(name string) string {
 		where = " in " + x.namespace
 	}
 	title := fmt.Sprintf("%s may %s of %s %s%s", x.who(), what, x.kind, strings.Join(x.names[:min(len(x.names), 3)], ", "), where)
-	fmt.Fprintf(&b, "# METADATA\n# title: %s\n", quoted(audit.Cut(title, 160)))
+	fmt.Fprintf(&b, "# METADATA\n# title: %s\n", quoted(audit.Cut(title, 100)))
 	fmt.Fprintf(&b, "# description: >-\n#   Suggested from %s between %s and %s.\n#   Say in the reason why it is right, or delete it.\n", count(x.count, "refusal"),
 		x.first.UTC().Format("2006-01-02 15:04"), x.last.UTC().Format("2006-01-02 15:04 MST"))
 	fmt.Fprintf(&b, "exception contains {\n\t\"reason\": %s,\n", quoted("suggested for "+x.who()+": say why it is right"))
@@ -211,7 +211,10 @@ func (x *refused) rego(name string) string {
 	if x.namespace != "" {
 		fmt.Fprintf(&b, "\tinput.namespace == %s\n", quoted(x.namespace))
 	}
-	if len(x.names) <= maxNames {
+	switch {
+	case len(x.names) == 1:
+		fmt.Fprintf(&b, "\tinput.name == %s\n", quoted(x.names[0]))
+	case len(x.names) <= maxNames:
 		fmt.Fprintf(&b, "\tinput.name in {%s}\n", commas(x.names))
 	}
 	switch {
@@ -252,7 +255,7 @@ func (x *refused) test(name string) string {
 	}
 	fmt.Fprintf(&b, "they := %s\n\n", who)
 	said := func(test, want, input string) {
-		fmt.Fprintf(&b, "test_%s if {\n\tcount(%s.exception) == %s with input as %s\n}\n\n", test, name, want, input)
+		fmt.Fprintf(&b, "test_%s if {\n\ti := %s\n\tcount(%s.exception) == %s with input as i\n}\n\n", test, input, name, want)
 	}
 	union := func(parts string) string { return fmt.Sprintf("testing.%s(object.union_n([%s]))", made, parts) }
 	said("what_was_refused", "1", union("they, asked"))

@@ -6,6 +6,7 @@ package reading
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +105,7 @@ func (q *Query) Matches(l *audit.Line) bool {
 		username = l.User.Username
 	}
 	return (q.Since.IsZero() || !l.Time.Before(q.Since)) && (q.Until.IsZero() || l.Time.Before(q.Until)) &&
-		is(q.ID, l.Decision) && is(q.Namespace, l.Object.Namespace) && is(q.Name, l.Object.Name) &&
+		(is(q.ID, l.Decision) || slices.Contains(l.Decisions, q.ID)) && is(q.Namespace, l.Object.Namespace) && is(q.Name, l.Object.Name) &&
 		is(q.User, username) && is(q.Verdict, l.Verdict) &&
 		(q.Sync == "" || q.Sync == l.Sync || strings.HasSuffix(l.Sync, "/"+q.Sync)) &&
 		KindMatches(q.Kind, &l.Object) && (q.DryRuns || q.ID != "" || !l.DryRun)

@@ -73,10 +73,11 @@ func (c *counter) add(r record.Record) error {
 	if r.Verdict != string(policy.Refuse) || r.Class == policy.RuleOff || r.Class == policy.RuleSuspended {
 		return nil
 	}
-	c.report.Decisions++
+	n := max(r.Count, 1) // a line of the ledger may stand for many
+	c.report.Decisions += n
 	would := r.Mode != "Enforce"
 	if would {
-		c.report.Would++
+		c.report.Would += n
 	}
 	object := r.Object.Kind + " " + strings.TrimPrefix(r.Object.Namespace+"/"+r.Object.Name, "/")
 	c.objects[object] = true
@@ -99,9 +100,10 @@ func (c *counter) add(r record.Record) error {
 }
 
 func (row *Row) take(r *record.Record, object string, would bool) {
-	row.Count++
+	n := max(r.Count, 1)
+	row.Count += n
 	if would {
-		row.Would++
+		row.Would += n
 	}
 	row.objects[object] = true
 	if !r.Time.Before(row.Last) {
