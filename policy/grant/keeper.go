@@ -36,7 +36,7 @@ type Recorder interface {
 	Record(change *policy.Change, decision policy.Decision)
 }
 
-// KeeperOptions of a Keeper. All but Notices, Notifier, Registerer and Clock are
+// KeeperOptions of a Keeper. All but Notices, Registerer and Clock are
 // required.
 type KeeperOptions struct {
 	// Client reads BreakGlasses and writes their status, uncached.
@@ -45,12 +45,10 @@ type KeeperOptions struct {
 	Refusals *Refusals
 	// Permits are the records of what grants permitted.
 	Permits Permits
-	// Recorder takes the ends and the notices of them.
+	// Recorder takes the ends and the notices of them, and tells people.
 	Recorder Recorder
 	// Notices are how long before an end it is told, the longest first.
 	Notices []time.Duration
-	// Notifier is told of each notice as well.
-	Notifier Notifier
 	// Registerer takes the metric mainstay_grants.
 	Registerer prometheus.Registerer
 	// Clock is time.Now where it is nil.
@@ -180,9 +178,6 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	}
 	if notice != nil {
 		k.tell(bg, EventEnding, notice.Text)
-		if k.o.Notifier != nil {
-			k.o.Notifier.Notify(ctx, *notice)
-		}
 	}
 	return reconcile.Result{RequeueAfter: again}, nil
 }

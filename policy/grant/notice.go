@@ -4,7 +4,6 @@
 package grant
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -34,11 +33,6 @@ type Notice struct {
 	Changes []v1alpha1.BreakGlassChange
 	// Text says all of it.
 	Text string
-}
-
-// Notifier passes notices on to people. Notify does not wait for them.
-type Notifier interface {
-	Notify(ctx context.Context, n Notice)
 }
 
 // notice is the one that is due now, if any, and when to look for the next. What
