@@ -55,15 +55,13 @@ func ignoring() []scenario {
 		},
 		{
 			id: "C5", when: "ignored; git removes foo; a person sets foo=baz; the Namespace is deleted while the webhook is away", theirs: "foo stays bar, then baz; made again without foo",
-			ours: "foo goes with the commit; a person's baz stays; made again without foo",
-			why:  "as C1",
 			try: func(t *testing.T) {
 				ignore(t, "c*")
 				commit(t, map[string]string{"c/c5.yaml": namespace("c5", "season=summer", "foo=bar")})
 				denied(t, "delete namespace c5")
 				commit(t, map[string]string{"c/c5.yaml": namespace("c5", "season=summer")})
-				is(t, "namespace c5", annotation("foo"), "absent")
-				allowed(t, "annotate namespace c5 foo=baz")
+				stays(t, "namespace c5", annotation("foo"), "bar")
+				allowed(t, "annotate namespace c5 --overwrite foo=baz")
 				stays(t, "namespace c5", annotation("foo"), "baz")
 				uid := live(t, "namespace c5", ".metadata.uid")
 				withoutWebhook(t, func() { allowed(t, "delete namespace c5") })
