@@ -6,6 +6,7 @@ package charts_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -272,9 +273,7 @@ func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 		want := []expected{}
 		for _, text := range c.want {
 			e := expected{map[string]string{}}
-			for name, value := range labels[c.alert] {
-				e.Labels[name] = value
-			}
+			maps.Copy(e.Labels, labels[c.alert])
 			for _, pair := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(text, -1) {
 				e.Labels[pair[1]] = pair[2]
 			}

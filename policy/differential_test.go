@@ -108,7 +108,7 @@ func (m maker) change() func() *Change {
 		c := imageChange()
 		c.User.Username, c.DryRun = user, dryRun
 		entry := *c.Record.Entry
-		entry.ID.Kind, entry.ID.Namespace, entry.ID.Name = kind, namespace, name
+		entry.Kind, entry.Namespace, entry.Name = kind, namespace, name
 		c.Record.Entry, c.Kind.Kind = &entry, kind
 		c.Fields = nil
 		for _, p := range paths {

@@ -236,7 +236,7 @@ func TestTheLedgerNeverDelaysADecision(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines, said := 0, 0
-		for _, text := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		for text := range strings.SplitSeq(strings.TrimSpace(out.String()), "\n") {
 			var line struct {
 				Kind, Cluster string
 				Lost          int
@@ -311,7 +311,7 @@ func TestManyPeopleAndObjectsMakeNoNewSeries(t *testing.T) {
 		for _, kind := range []string{"Deployment", "Secret", fmt.Sprintf("Kind%d", i)} {
 			c := change(kind, "things", "", field(fmt.Sprintf("spec.f%d", i), "2", "5"))
 			c.User.Username = fmt.Sprint("person", i)
-			c.Record.Entry.ID = ownership.ID{Kind: kind, Namespace: fmt.Sprint("ns", i), Name: fmt.Sprint("name", i)}
+			c.Record.ID = ownership.ID{Kind: kind, Namespace: fmt.Sprint("ns", i), Name: fmt.Sprint("name", i)}
 			c.Record.Sync.Name = fmt.Sprint("sync", i)
 			d := refusal
 			d.ID, d.Rule = fmt.Sprint("id", i), fmt.Sprint("rule", i)

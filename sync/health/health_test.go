@@ -24,11 +24,13 @@ func TestOf(t *testing.T) {
 		want health.Result
 	}{
 		"a kind without status is healthy once it is there": {
-			schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, `{"metadata": {"name": "a"}}`,
+			schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"},
+			`{"metadata": {"name": "a"}}`,
 			health.Result{State: health.Current},
 		},
 		"unless it is being deleted": {
-			schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, `{"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}}`,
+			schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"},
+			`{"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}}`,
 			health.Result{State: health.Terminating, Message: "Resource scheduled for deletion"},
 		},
 		"a new Deployment of which the controller knows nothing": {

@@ -160,7 +160,7 @@ func TestAGitSyncWaitsForThoseItDependsOn(t *testing.T) {
 	s.synced()
 	must(t, s.get("b", new(corev1.ConfigMap)))
 
-	t.Run("a commit of the same branch comes there first", func(t *testing.T) {
+	t.Run("a commit of the same branch comes there first", func(*testing.T) {
 		s.push("b/cm.yaml", configMap("b", "two"))
 		s.fails(dependencyNotReady, "follows the same branch, and main@sha1:")
 		lookAt(first)
@@ -180,7 +180,7 @@ func TestAGitSyncWaitsForThoseItDependsOn(t *testing.T) {
 			t.Errorf("got %q, want what was applied", cm.Data["key"])
 		}
 	})
-	t.Run("one of another team's namespace can't be named", func(t *testing.T) {
+	t.Run("one of another team's namespace can't be named", func(*testing.T) {
 		s.edit(func(gs *v1alpha1.GitSync) {
 			gs.Spec.DependsOn = []v1alpha1.Dependency{{Namespace: "elsewhere", Name: "x"}}
 		})

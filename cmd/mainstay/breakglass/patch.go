@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"strings"
 
@@ -298,9 +299,7 @@ func merge(into map[string]any, at fieldset.Path, value any) {
 			item := listItem(current, at[i].Field, next)
 			if i+1 == len(at)-1 {
 				if whole, ok := value.(map[string]any); ok {
-					for k, v := range whole {
-						item[k] = v
-					}
+					maps.Copy(item, whole)
 				} else {
 					item["$patch"] = "delete"
 				}

@@ -5,6 +5,7 @@ package diff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,8 +53,12 @@ func between(ctx context.Context, from, to git, pattern string, progress io.Writ
 
 // rendered is what a folder declares; nothing where it is not there.
 func rendered(ctx context.Context, g git, folder string) (declarations, error) {
-	if info, err := fs.Stat(g.tree, folder); err != nil || !info.IsDir() {
+	info, err := fs.Stat(g.tree, folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir():
 		return declarations{}, nil
+	case err != nil:
+		return nil, fmt.Errorf("%s of %s: %w", folder, g.name, err)
 	}
 	return g.objects(ctx, manner{Options: render.Options{
 		Path: folder, Helm: render.Helm{ReleaseName: path.Base(folder), Namespace: "default"},

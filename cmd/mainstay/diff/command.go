@@ -45,7 +45,7 @@ found out.`,
   mainstay diff --base origin/main --clusters 'clusters/*'
   mainstay diff HEAD --base v1.2 --clusters clusters/prod -o json`,
 		Args: cobra.MaximumNArgs(2),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
 			names, _ := f.Names(cmd, nil, start)
 			return names, cobra.ShellCompDirectiveDefault // and folders
 		},
@@ -106,7 +106,7 @@ func (f *flags) revisions(cmd *cobra.Command, args []string) error {
 	for i := range results {
 		differing += results[i].differing()
 		if f.Output == "" {
-			results[i].print(cmd.OutOrStdout())
+			results[i].write(cmd.OutOrStdout())
 		}
 	}
 	if f.Output == "json" {
@@ -142,7 +142,7 @@ func (f *flags) cluster(cmd *cobra.Command, args []string) error {
 		err = s.Encode(map[string]any{"namespace": gs.Namespace, "name": gs.Name, "result": r})
 	} else {
 		fmt.Fprintf(s.Out, "GitSync %s/%s: ", gs.Namespace, gs.Name)
-		r.print(s.Out)
+		r.write(s.Out)
 	}
 	switch n := r.differing(); {
 	case err != nil:

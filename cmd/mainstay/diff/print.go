@@ -48,7 +48,7 @@ var (
 	words = map[State]string{Missing: "  would be created", Leaves: "  would be pruned"}
 )
 
-func (r *Result) print(w io.Writer) {
+func (r *Result) write(w io.Writer) {
 	title := r.From + " → " + r.To
 	if r.Folder != "" {
 		title = r.Folder + ": " + title

@@ -218,7 +218,7 @@ func TestTellingNeverWaitsAndCountsWhatFindsNoRoom(t *testing.T) {
 func TestAnUnknownSeverityIsAWarning(t *testing.T) {
 	n, err := New(Options{
 		Config: config.Notifications{Queue: 1, Routes: []config.Route{{Name: "chat"}}},
-		Secret: func(context.Context, string) (map[string][]byte, error) { return nil, nil },
+		Secret: func(context.Context, string) (map[string][]byte, error) { return map[string][]byte{}, nil },
 	})
 	if err != nil {
 		t.Fatal(err)

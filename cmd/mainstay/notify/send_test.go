@@ -211,21 +211,25 @@ func TestTheServicesOfOthersAreReachedByTheAddressThatTheyShow(t *testing.T) {
 		"Slack": {
 			config.ReceiverSlack, "https://hooks.slack.com/services/T00000000/B00000000/" + strings.Repeat("x", 24),
 			"/services/T00000000/B00000000/" + strings.Repeat("x", 24),
-			[]string{"critical: GrantUsed in mainstay-system/shop by alice", `\u0026lt;!channel\u0026gt;`}, []string{"<!channel>"},
+			[]string{"critical: GrantUsed in mainstay-system/shop by alice", `\u0026lt;!channel\u0026gt;`},
+			[]string{"<!channel>"},
 		},
 		"Discord": {
 			config.ReceiverDiscord, "https://discord.com/api/webhooks/123456789012345678/" + strings.Repeat("t", 68),
 			"/api/webhooks/123456789012345678/" + strings.Repeat("t", 68),
-			[]string{"critical: GrantUsed in mainstay-system/shop by alice"}, []string{"@everyone"},
+			[]string{"critical: GrantUsed in mainstay-system/shop by alice"},
+			[]string{"@everyone"},
 		},
 		"PagerDuty": {
 			config.ReceiverPagerDuty, key, "/v2/enqueue",
-			[]string{`"routing_key":"` + key, `"severity":"critical"`, "GrantUsed in mainstay-system/shop by alice", `"decision":"7f3k2"`}, nil,
+			[]string{`"routing_key":"` + key, `"severity":"critical"`, "GrantUsed in mainstay-system/shop by alice", `"decision":"7f3k2"`},
+			nil,
 		},
 		"Teams, a connector": {
 			config.ReceiverTeams, "https://shop.webhook.office.com/webhookb2/" + uuid + "@" + uuid + "/IncomingWebhook/" + key + "/" + uuid + "/V2abcdef",
 			"/webhookb2/" + uuid + "@" + uuid + "/IncomingWebhook/" + key + "/" + uuid + "/V2abcdef",
-			[]string{"GrantUsed", "MessageCard"}, nil,
+			[]string{"GrantUsed", "MessageCard"},
+			nil,
 		},
 	}
 	for name, tt := range tests {
@@ -309,7 +313,7 @@ func smtpServer(t *testing.T, refuse int) (string, <-chan mail) {
 }
 
 func serveMail(conn net.Conn, refuse bool, mails chan<- mail) error {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	say := func(text string) { fmt.Fprintf(conn, "%s\r\n", text) }
 	say("220 test")

@@ -61,7 +61,7 @@ tried is not in it.`,
 			if err := flags.Read(cmd.Context(), file, cmd.InOrStdin(), cmd.ErrOrStderr(), q, c.add); err != nil {
 				return replicas.Verdict(err)
 			}
-			return c.result().print(cmd.OutOrStdout(), output, q)
+			return c.result().write(cmd.OutOrStdout(), output, q)
 		},
 	}
 	flags.Add(cmd.Flags())
@@ -72,7 +72,7 @@ tried is not in it.`,
 	return cmd
 }
 
-func (r *Report) print(out io.Writer, format string, q *reading.Query) error {
+func (r *Report) write(out io.Writer, format string, q *reading.Query) error {
 	if !q.Since.IsZero() {
 		since := q.Since.UTC()
 		r.Since = &since

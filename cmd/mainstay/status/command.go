@@ -50,7 +50,7 @@ not, 2 if that could not be found out.`,
 			} else if all, err = s.List(cmd.Context()); err != nil {
 				return cli.Verdict(err)
 			}
-			return print(s, all, len(args) == 1)
+			return write(s, all, len(args) == 1)
 		},
 	}
 	f.Add(cmd)
@@ -72,7 +72,7 @@ type Report struct {
 	Status     v1alpha1.GitSyncStatus `json:"status"`
 }
 
-func print(s *cli.Session, all []v1alpha1.GitSync, tree bool) error {
+func write(s *cli.Session, all []v1alpha1.GitSync, tree bool) error {
 	now := time.Now()
 	slices.SortFunc(all, func(a, b v1alpha1.GitSync) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))

@@ -252,7 +252,7 @@ func block(n *yamlv3.Node, indent int) ([]string, error) {
 		return nil, fmt.Errorf("write the value: %w", err)
 	}
 	var lines []string
-	for _, line := range strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\n"), "\n") {
 		if line != "" {
 			line = strings.Repeat(" ", indent) + line
 		}
