@@ -83,8 +83,9 @@ func (g *guard) granted(record *ownership.Record, s stay, now time.Time) stay {
 		s.over = name + ": what was changed was given up"
 	case grant.Ended:
 		s.over = name + " has ended"
-		end := now
-		if o.At != nil {
+		// Who has revoked it ahead of its end knows what comes back.
+		var end time.Time
+		if o.At != nil && !o.At.After(now) {
 			end = *o.At
 		}
 		g.unlessQuiet(record, &s, end, now)

@@ -95,10 +95,11 @@ func (s *theatre) given(name, value string) {
 	s.patch(cm, "kubectl-edit", fmt.Sprintf(`{"data":{"key":%q}}`, value))
 }
 
-func (s *theatre) fate(f grant.Fate) {
+// fate is what becomes of what a grant permitted that ends in ahead from now.
+func (s *theatre) fate(f grant.Fate, ahead time.Duration) {
 	until := time.Now().Add(time.Hour)
 	s.grants.set(grant.Outcome{
-		Fate: f, At: new(s.clock.now()), Until: &until, Grant: "mainstay-system/hotfix", Requester: "alice", Approver: "bob",
+		Fate: f, At: new(s.clock.now().Add(ahead)), Until: &until, Grant: "mainstay-system/hotfix", Requester: "alice", Approver: "bob",
 	})
 }
 
@@ -122,12 +123,12 @@ func TestWhatAGrantPermittedIsHeldUntilGitSaysTheSame(t *testing.T) {
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.push("other.yaml", configMap("other", "one"))
 	s.synced()
-	s.fate(grant.Stands)
+	s.fate(grant.Stands, 0)
 	s.given("settings", "two")
 	s.given("other", "two")
 	s.drifted("AsGitSays")
 
-	s.fate(grant.Held)
+	s.fate(grant.Held, 0)
 	s.drifted(v1alpha1.ReasonAwaitingGit, "2 objects are held as they are until git says the same",
 		"ConfigMap NS/settings data.key, by alice under break-glass mainstay-system/hotfix, approved by bob, until ")
 	s.push("cm.yaml", strings.Replace(configMap("settings", "one"), "\ndata: {", "\ndata: {more: git's, ", 1))
@@ -142,7 +143,7 @@ func TestWhatAGrantPermittedIsHeldUntilGitSaysTheSame(t *testing.T) {
 	s.drifted(v1alpha1.ReasonAwaitingGit, "1 object is held", "NS/other")
 	s.await("its permit is gone", func() bool { return len(s.permits.All()) == 1 })
 
-	s.fate(grant.Undone)
+	s.fate(grant.Undone, 0)
 	s.await("what was given up has gone back", func() bool { return s.configMap("other").Data["key"] == "one" })
 	s.drifted("AsGitSays")
 	s.await("its permit is gone", func() bool { return len(s.permits.All()) == 0 })
@@ -151,19 +152,31 @@ func TestWhatAGrantPermittedIsHeldUntilGitSaysTheSame(t *testing.T) {
 	}
 }
 
+func TestAGrantThatIsRevokedAheadOfItsEndGoesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newTheatre(t)
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.synced()
+	s.fate(grant.Stands, time.Hour)
+	s.given("settings", "two")
+	s.drifted("AsGitSays")
+	s.fate(grant.Ended, time.Hour)
+	s.await("git's value is back", func() bool { return s.configMap("settings").Data["key"] == "one" })
+}
+
 func TestAnEndPutsNothingBackWhileGitCannotBeRead(t *testing.T) {
 	t.Parallel()
 	s := newTheatre(t)
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.push("other.yaml", configMap("other", "one"))
 	s.synced()
-	s.fate(grant.Stands)
+	s.fate(grant.Stands, 0)
 	s.given("settings", "two")
 	moved := s.repo + ".away"
 	must(t, os.Rename(s.repo, moved))
 	s.fails("RepositoryNotFound")
 
-	s.fate(grant.Ended)
+	s.fate(grant.Ended, 0)
 	s.drifted(v1alpha1.ReasonAwaitingGit, "ConfigMap NS/settings data.key", "it is over; the repository can't be read since ")
 	must(t, os.Rename(moved, s.repo))
 	s.await("it can be read again", func() bool {

@@ -38,6 +38,7 @@ func follow(t *testing.T, sync client.ObjectKey, change func(*v1alpha1.GitSync))
 		Spec: v1alpha1.GitSyncSpec{
 			Source:   v1alpha1.Source{URL: "file://" + r.dir, Ref: v1alpha1.Ref{Branch: "main"}},
 			Interval: &metav1.Duration{Duration: time.Second},
+			Health:   v1alpha1.HealthIgnore, // no pod runs here
 		},
 	}
 	change(gs)

@@ -66,6 +66,8 @@ func next(gs *v1alpha1.GitSync) string {
 		return "stop the other side, take the field out of git, or permit its change by an exception"
 	case drifted.Status == metav1.ConditionTrue && drifted.Reason == "RevertFailed":
 		return "see why the API server refuses what Drifted names"
+	case drifted.Status == metav1.ConditionTrue && drifted.Reason == v1alpha1.ReasonAwaitingGit:
+		return "bring the change into git: mainstay breakglass patch NAME; or give it up: mainstay breakglass revert NAME"
 	case drifted.Status == metav1.ConditionTrue:
 		return "see what differs: mainstay diff " + at
 	}
