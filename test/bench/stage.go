@@ -37,6 +37,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 	"github.com/mainstay-gitops/mainstay/sync/apply"
 	"github.com/mainstay-gitops/mainstay/sync/inventory"
 	"github.com/mainstay-gitops/mainstay/sync/loop"
@@ -92,6 +93,13 @@ type off struct{}
 func (off) State(time.Time) (active bool, reason string, until time.Time) {
 	return false, "", time.Time{}
 }
+
+type suspended struct{}
+
+func (suspended) State(types.NamespacedName, time.Time) (suspend.Suspension, bool) {
+	return suspend.Suspension{}, false
+}
+func (suspended) Changed() <-chan struct{} { return nil }
 
 type events struct{}
 
@@ -201,7 +209,7 @@ func (b *bench) newStage(name string) (*stage, error) {
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Key: key, Index: s.index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits{}, Grants: grants{}, Recorder: recorder{},
-		Registration: registered{}, Off: off{}, Events: events{},
+		Registration: registered{}, Off: off{}, Suspended: suspended{}, Events: events{},
 		Await: func(context.Context) error { return nil },
 	}, loop.Options{Namespace: name})
 	if err != nil {
