@@ -82,9 +82,10 @@ func TestTheNextLeaderKnowsWhatCouldNotBeRead(t *testing.T) {
 	}
 }
 
-// given writes a permit as a grant's request would, for what is at a path of a
-// ConfigMap's data now.
-func (s *theatre) given(name, value string) {
+// given sets data.key of a ConfigMap to two, with the permit that a grant's
+// request would have written.
+func (s *theatre) given(name string) {
+	const value = "two"
 	s.t.Helper()
 	cm := s.configMap(name)
 	must(s.t, s.permits.Put(s.t.Context(), permit.Permit{
@@ -124,8 +125,8 @@ func TestWhatAGrantPermittedIsHeldUntilGitSaysTheSame(t *testing.T) {
 	s.push("other.yaml", configMap("other", "one"))
 	s.synced()
 	s.fate(grant.Stands, 0)
-	s.given("settings", "two")
-	s.given("other", "two")
+	s.given("settings")
+	s.given("other")
 	s.drifted("AsGitSays")
 
 	s.fate(grant.Held, 0)
@@ -158,7 +159,7 @@ func TestAGrantThatIsRevokedAheadOfItsEndGoesBackAtOnce(t *testing.T) {
 	s.push("cm.yaml", configMap("settings", "one"))
 	s.synced()
 	s.fate(grant.Stands, time.Hour)
-	s.given("settings", "two")
+	s.given("settings")
 	s.drifted("AsGitSays")
 	s.fate(grant.Ended, time.Hour)
 	s.await("git's value is back", func() bool { return s.configMap("settings").Data["key"] == "one" })
@@ -171,7 +172,7 @@ func TestAnEndPutsNothingBackWhileGitCannotBeRead(t *testing.T) {
 	s.push("other.yaml", configMap("other", "one"))
 	s.synced()
 	s.fate(grant.Stands, 0)
-	s.given("settings", "two")
+	s.given("settings")
 	moved := s.repo + ".away"
 	must(t, os.Rename(s.repo, moved))
 	s.fails("RepositoryNotFound")
