@@ -287,11 +287,3 @@ func (j *judgement) beats(denied Decision) (Decision, bool) {
 	d := j.cover([]*answer{a})
 	return d, d.Verdict == Permit
 }
-
-// grantInForce tells whether a grant that permitted something still does.
-func (e *Engine) grantInForce(rule string) bool {
-	now := e.cluster.grants.Load()
-	return now != nil && slices.ContainsFunc(now.given, func(g Grant) bool {
-		return g.Rule() == rule && time.Now().Before(g.ExpiresAt)
-	})
-}

@@ -5,18 +5,14 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
-// InForce tells whether a rule, as Permitted.Rule names it, is still loaded for
-// an object, or the grant still active: what it once permitted does not outlive
-// it.
+// InForce tells whether the rule of a policy, as Permitted.Rule names it, is still
+// loaded for an object: what it once permitted does not outlive it. Grants are
+// none of its: what becomes of what they permitted, the records of grants say.
 func (e *Engine) InForce(record *ownership.Record, rule string) bool {
-	if strings.HasPrefix(rule, grantPrefix) {
-		return e.grantInForce(rule)
-	}
 	sources, _, _ := e.sources.Load().inScope(&Change{Record: record})
 	return slices.ContainsFunc(sources, func(s asked) bool {
 		return slices.ContainsFunc(s.loaded.Rules, func(r RuleInfo) bool { return r.Name == rule })

@@ -29,6 +29,9 @@ type Grants interface {
 	Holds(uid types.UID) bool
 	// Extendable finds the record of a BreakGlass that may be extended.
 	Extendable(key types.NamespacedName, now time.Time) (grant.Record, error)
+	// GoesOn names an active grant that extends it, Spent says why none may.
+	GoesOn(uid types.UID) string
+	Spent(uid types.UID) string
 }
 
 // Refusals remembers what was refused, so that a request can be as narrow.
@@ -201,8 +204,11 @@ func (o *BreakGlass) find(ctx context.Context, id string) (grant.Refusal, bool) 
 func (h *Handler) updated(ctx context.Context, req *request, before, after *v1alpha1.BreakGlass) string {
 	approved := before.Spec.ApprovedBy != after.Spec.ApprovedBy
 	revoked := before.Spec.Revoked != after.Spec.Revoked
-	undone := before.Annotations[v1alpha1.RevertAnnotation] == "" && after.Annotations[v1alpha1.RevertAnnotation] != ""
+	was, is := before.Annotations[v1alpha1.RevertAnnotation], after.Annotations[v1alpha1.RevertAnnotation]
+	undone := was == "" && is != ""
 	switch {
+	case was != "" && is != was:
+		return "what was given up stays given up (" + v1alpha1.RevertAnnotation + "): make a new request"
 	case before.Spec.Digest() != after.Spec.Digest():
 		return "a request can't be edited: delete it and make a new one"
 	case approved && revoked:
@@ -211,16 +217,34 @@ func (h *Handler) updated(ctx context.Context, req *request, before, after *v1al
 		return fmt.Sprintf("%s has approved it, which can't be changed: revoke it by spec.revoked, or make a new request", before.Spec.ApprovedBy)
 	case approved && before.Spec.Revoked:
 		return "it was revoked, and what was revoked stays revoked: make a new request"
-	case approved && after.Annotations[v1alpha1.RevertAnnotation] != "":
+	case approved && is != "":
 		return "it was given up (" + v1alpha1.RevertAnnotation + "): make a new request"
 	case approved:
 		return h.approved(ctx, req, after)
 	case revoked && before.Spec.Revoked:
 		return "what was revoked stays revoked: make a new request"
-	case undone && !revoked && h.options.BreakGlass.Grants != nil && h.options.BreakGlass.Grants.IsActive(before.UID):
-		return "it is still active: revoke it in the same write, by spec.revoked: true"
-	case revoked || undone:
+	case undone:
+		if reason := h.options.BreakGlass.goesOn(before.UID, revoked); reason != "" {
+			return reason
+		}
 		return h.ended(ctx, req, before, after, revoked, undone)
+	case revoked:
+		return h.ended(ctx, req, before, after, revoked, undone)
+	}
+	return ""
+}
+
+// goesOn says why what was changed under a grant can't be given up yet; empty
+// where it can.
+func (o *BreakGlass) goesOn(uid types.UID, revoked bool) string {
+	if o.Grants == nil {
+		return ""
+	}
+	if !revoked && o.Grants.IsActive(uid) {
+		return "it is still active: revoke it in the same write, by spec.revoked: true"
+	}
+	if name := o.Grants.GoesOn(uid); name != "" {
+		return name + " goes on with it and is active: give up that one, with spec.revoked: true in the same write"
 	}
 	return ""
 }
@@ -264,6 +288,11 @@ func (h *Handler) approved(ctx context.Context, req *request, bg *v1alpha1.Break
 	}
 	if !ok || record.Digest != bg.Spec.Digest() || record.Requester != bg.Spec.RequestedBy {
 		return "it was made while Mainstay did not judge: make a new request"
+	}
+	if record.Extends != "" {
+		if reason := o.Grants.Spent(record.Extends); reason != "" {
+			return reason + ": make a new request"
+		}
 	}
 	for _, s := range record.Subjects {
 		if policy.IsSubject(s, user) {

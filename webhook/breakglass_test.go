@@ -22,12 +22,14 @@ import (
 
 // fakeGrants holds one record.
 type fakeGrants struct {
-	record  *grant.Record
-	put     []grant.Record
-	active  bool
-	holds   bool
-	readErr error
-	putErr  error
+	record *grant.Record
+	put    []grant.Record
+	active bool
+	holds  bool
+	// goesOn and spent are what is said of what extends it, and of what it extends.
+	goesOn, spent string
+	readErr       error
+	putErr        error
 }
 
 func (f *fakeGrants) Read(context.Context, types.UID) (grant.Record, bool, error) {
@@ -45,6 +47,8 @@ func (f *fakeGrants) Put(_ context.Context, r grant.Record) error {
 }
 
 func (f *fakeGrants) IsActive(types.UID) bool { return f.active }
+func (f *fakeGrants) GoesOn(types.UID) string { return f.goesOn }
+func (f *fakeGrants) Spent(types.UID) string  { return f.spent }
 func (f *fakeGrants) Holds(types.UID) bool    { return f.active || f.holds }
 
 func (f *fakeGrants) Extendable(key types.NamespacedName, _ time.Time) (grant.Record, error) {
@@ -89,6 +93,11 @@ func bgObject(spec map[string]any) map[string]any {
 // undo gives up what was changed; undone says that it was given up before.
 func undo(a asked) asked   { return annotate(a, a.new) }
 func undone(a asked) asked { return annotate(a, a.old) }
+
+func annotated(a asked, value string) asked {
+	a.new["metadata"].(map[string]any)["annotations"] = map[string]any{v1alpha1.RevertAnnotation: value}
+	return a
+}
 
 func annotate(a asked, object any) asked {
 	object.(map[string]any)["metadata"].(map[string]any)["annotations"] = map[string]any{v1alpha1.RevertAnnotation: "it was wrong"}
@@ -224,6 +233,30 @@ func TestRequestsForBreakGlass(t *testing.T) {
 		},
 		"revoking and giving up": {
 			asked: undo(bgAsked("UPDATE", "alice", approve, bgSpec("approvedBy", "bob", "revoked", true))), grants: fakeGrants{active: true}, event: eventReverted,
+		},
+		"giving up what another grant goes on with": {
+			asked: undo(bgAsked("UPDATE", "alice", approve, approve)), grants: fakeGrants{holds: true, goesOn: "hotfix-x2"}, say: "hotfix-x2 goes on with it and is active",
+		},
+		"the same while it is revoked": {
+			asked:  undo(bgAsked("UPDATE", "alice", approve, bgSpec("approvedBy", "bob", "revoked", true))),
+			grants: fakeGrants{active: true, goesOn: "hotfix-x2"}, say: "hotfix-x2 goes on with it and is active",
+		},
+		"taking back that it was given up": {
+			asked: undone(bgAsked("UPDATE", "alice", approve, approve)), grants: fakeGrants{holds: true}, say: "what was given up stays given up",
+		},
+		"taking it back by an empty reason": {
+			asked:  undone(annotated(bgAsked("UPDATE", "bob", approve, approve), "")),
+			grants: fakeGrants{holds: true}, say: "what was given up stays given up",
+		},
+		"another reason for it, by anybody": {
+			asked:  undone(annotated(bgAsked("UPDATE", "mallory", approve, approve), "no reason")),
+			grants: fakeGrants{holds: true}, say: "what was given up stays given up",
+		},
+		"an edit beside it": {asked: undone(undo(bgAsked("UPDATE", "alice", approve, approve))), grants: fakeGrants{holds: true}},
+		"an approval of an extension of what was given up": {
+			asked:  bgAsked("UPDATE", "bob", bgSpec(), approve),
+			grants: fakeGrants{record: bgRecord(t, func(r *grant.Record) { r.Extends = "u-before" }), spent: "what was changed under before was given up"},
+			say:    "what was changed under before was given up: make a new request",
 		},
 		"giving up before it was approved": {asked: undo(bgAsked("CREATE", "alice", nil, bgSpec())), say: "there is nothing to give up yet"},
 		"an approval of what was given up": {

@@ -151,7 +151,7 @@ func (l link) started() bool { return l.known && l.record.StartsAt != nil && l.r
 
 // undone tells whether somebody has given up what was changed.
 func (l link) undone() bool {
-	return l.bg == nil || l.bg.DeletionTimestamp != nil || l.bg.Annotations[v1alpha1.RevertAnnotation] != ""
+	return l.bg == nil || l.bg.DeletionTimestamp != nil || l.bg.Annotations[v1alpha1.RevertAnnotation] != "" || l.record.GivenUpAt != nil
 }
 
 // chain is a BreakGlass and what extends it, the extensions of those included.
@@ -195,6 +195,43 @@ func (s *Store) Extendable(key types.NamespacedName, now time.Time) (Record, err
 		return Record{}, fmt.Errorf("%s has ended, and nothing of it is held: make a request with a decision or a scope", key.Name)
 	}
 	return r, nil
+}
+
+// GoesOn names the grant that is active and goes on with a BreakGlass that it
+// extends; empty where there is none.
+func (s *Store) GoesOn(uid types.UID) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, known := s.records[uid]
+	bg := s.requests[r.Key()]
+	if !known || bg == nil || bg.UID != uid {
+		return ""
+	}
+	now := s.options.Clock()
+	for _, l := range s.chain(bg)[1:] {
+		if l.record.live(now) && l.record.standsFor(l.bg) {
+			return l.bg.Name
+		}
+	}
+	return ""
+}
+
+// Spent says why nothing may go on with a BreakGlass: it was revoked, or what was
+// changed under it was given up. It is empty where something may.
+func (s *Store) Spent(uid types.UID) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	r, known := s.records[uid]
+	bg := s.requests[r.Key()]
+	switch {
+	case !known || bg == nil || bg.UID != uid:
+		return "what it goes on with is gone"
+	case bg.Spec.Revoked:
+		return bg.Name + " was revoked, and what was revoked stays revoked"
+	case (link{bg: bg, record: r}).undone():
+		return "what was changed under " + bg.Name + " was given up"
+	}
+	return ""
 }
 
 func later(a, b *time.Time) *time.Time {

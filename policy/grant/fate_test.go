@@ -61,6 +61,48 @@ func annotated(l *link) {
 	l.bg.Annotations = map[string]string{v1alpha1.RevertAnnotation: "it was wrong"}
 }
 
+func givenUp(l *link) { l.record.GivenUpAt = new(now.Add(time.Hour)) }
+
+func TestWhatGoesOnWithAGrant(t *testing.T) {
+	revoked := func(l *link) { l.bg.Spec.Revoked = true }
+	for name, tt := range map[string]struct {
+		links         []link
+		after         time.Duration
+		goesOn, spent string
+	}{
+		"nothing, while it is active": {links: []link{given("hotfix")}, after: time.Minute},
+		"what extends it": {
+			links: []link{given("hotfix"), given("more", extends("hotfix", time.Hour))}, after: 90 * time.Minute, goesOn: "more",
+		},
+		"what extends that": {
+			links: []link{given("hotfix"), given("more", extends("hotfix", time.Hour), revoked), given("most", extends("more", time.Hour))},
+			after: 90 * time.Minute, goesOn: "most",
+		},
+		"nothing that has ended": {links: []link{given("hotfix"), given("more", extends("hotfix", time.Hour))}, after: 2 * time.Hour},
+		"nothing that nobody has approved": {
+			links: []link{given("hotfix"), given("more", extends("hotfix", time.Hour), unapproved)}, after: 90 * time.Minute,
+		},
+		"nothing may where it was revoked":  {links: []link{given("hotfix", revoked)}, spent: "hotfix was revoked"},
+		"nothing may where it was given up": {links: []link{given("hotfix", annotated)}, spent: "was given up"},
+		"nor where that has been removed":   {links: []link{given("hotfix", givenUp)}, spent: "was given up"},
+		"nothing may where it is gone":      {spent: "is gone"},
+		"nothing may where another one has come by its name": {
+			links: []link{given("hotfix", func(l *link) { l.bg.UID = "another" })}, spent: "is gone",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := told(tt.links...)
+			s.options.Clock = func() time.Time { return now.Add(tt.after) }
+			if got := s.GoesOn("uid-hotfix"); got != tt.goesOn {
+				t.Errorf("%q goes on with it, want %q", got, tt.goesOn)
+			}
+			if got := s.Spent("uid-hotfix"); (got == "") != (tt.spent == "") || !strings.Contains(got, tt.spent) {
+				t.Errorf("spent: %q, want %q", got, tt.spent)
+			}
+		})
+	}
+}
+
 func TestWhatBecomesOfAChangeUnderAGrant(t *testing.T) {
 	at := func(d time.Duration) *time.Time { return new(now.Add(d)) }
 	for name, tt := range map[string]struct {
@@ -83,8 +125,11 @@ func TestWhatBecomesOfAChangeUnderAGrant(t *testing.T) {
 			links: []link{given("hotfix", reverts, func(l *link) { l.bg.Spec.Revoked = true })}, after: time.Minute, want: Ended,
 		},
 		"it is undone when somebody gives it up": {links: []link{given("hotfix", annotated)}, after: 2 * time.Hour, want: Undone},
-		"giving it up ends no active grant":      {links: []link{given("hotfix", annotated)}, after: time.Minute, want: Stands, until: at(time.Hour)},
-		"it is undone when the request is gone":  {after: time.Minute, want: Undone},
+		"it stays undone when the annotation is removed": {
+			links: []link{given("hotfix", givenUp)}, after: 2 * time.Hour, want: Undone,
+		},
+		"giving it up ends no active grant":     {links: []link{given("hotfix", annotated)}, after: time.Minute, want: Stands, until: at(time.Hour)},
+		"it is undone when the request is gone": {after: time.Minute, want: Undone},
 		"it is undone when another has its name": {
 			links: []link{given("hotfix", func(l *link) { l.bg.UID = "another"; l.record.UID = "another" })}, after: time.Minute, want: Undone,
 		},
@@ -163,8 +208,9 @@ func TestWhatMayBeExtended(t *testing.T) {
 		"not what was revoked": {
 			links: []link{given("hotfix", func(l *link) { l.bg.Spec.Revoked = true })}, err: "what was revoked stays revoked",
 		},
-		"not what was given up":     {links: []link{given("hotfix", annotated)}, err: "was given up"},
-		"not what was never active": {links: []link{given("hotfix", unapproved)}, err: "was never active"},
+		"not what was given up, whatever was removed": {links: []link{given("hotfix", givenUp)}, after: 2 * time.Hour, err: "was given up"},
+		"not what was given up":                       {links: []link{given("hotfix", annotated)}, err: "was given up"},
+		"not what was never active":                   {links: []link{given("hotfix", unapproved)}, err: "was never active"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := told(tt.links...).Extendable(types.NamespacedName{Namespace: system, Name: "hotfix"}, now.Add(tt.after))

@@ -157,6 +157,9 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("get breakglass %s: %w", req.NamespacedName, err)
 	}
+	if err := k.giveUp(ctx, bg); err != nil {
+		return reconcile.Result{}, err
+	}
 	before := bg.DeepCopy()
 	again := k.describe(bg)
 	notice, next := k.notice(bg)
@@ -180,6 +183,28 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		k.tell(bg, EventEnding, notice.Text)
 	}
 	return reconcile.Result{RequeueAfter: again}, nil
+}
+
+// giveUp seals that somebody has given up what was changed under a grant that has
+// ended, so that nobody takes it back by removing the annotation.
+func (k *Keeper) giveUp(ctx context.Context, bg *v1alpha1.BreakGlass) error {
+	if bg.Annotations[v1alpha1.RevertAnnotation] == "" {
+		return nil
+	}
+	known, ok := k.o.Store.Known(bg.UID)
+	now := k.o.Clock()
+	if !ok || known.GivenUpAt != nil || known.StartsAt == nil || known.live(now) && known.standsFor(bg) {
+		return nil
+	}
+	r, ok, err := k.o.Store.Read(ctx, bg.UID)
+	if err != nil || !ok || r.GivenUpAt != nil {
+		return err
+	}
+	r.GivenUpAt = new(now.UTC())
+	if err := k.o.Store.Put(ctx, r); err != nil && !apierrors.IsConflict(err) {
+		return err
+	}
+	return nil
 }
 
 // describe fills in the status, and returns when to look again. It speaks of the

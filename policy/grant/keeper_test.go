@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/permit"
 )
 
 func TestTheStatusSaysHowARequestStands(t *testing.T) {
@@ -72,5 +73,68 @@ func TestTheStatusSaysHowARequestStands(t *testing.T) {
 				t.Errorf("it is looked at again after %s", again)
 			}
 		})
+	}
+}
+
+func TestWhatWasGivenUpIsSealed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		begun time.Duration
+		edit  func(*v1alpha1.BreakGlass)
+		want  bool
+	}{
+		"after the end":         {begun: -2 * time.Hour, want: true},
+		"while it is revoked":   {begun: -time.Minute, edit: func(bg *v1alpha1.BreakGlass) { bg.Spec.Revoked = true }, want: true},
+		"not while it counts":   {begun: -time.Minute},
+		"not where nobody says": {begun: -2 * time.Hour, edit: func(bg *v1alpha1.BreakGlass) { bg.Annotations = nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			bg := request("hotfix")
+			bg.Spec.ApprovedBy, bg.Annotations = "bob", map[string]string{v1alpha1.RevertAnnotation: "it was wrong"}
+			r := f.record(bg)
+			r.Begin("bob", now.Add(tt.begun), time.Hour, 0)
+			r.version = "1" // which the API server would have set
+			secret, err := encode(r, f.options.Key, system)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.client.CoreV1().Secrets(system).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			f.seeRecord(secret)
+			if tt.edit != nil {
+				tt.edit(bg)
+			}
+			k := &Keeper{o: KeeperOptions{Store: f.Store, Permits: &fakePermits{}, Clock: f.now}}
+			for range 2 { // which is the same as once
+				if err := k.giveUp(t.Context(), bg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, _, err := f.Read(t.Context(), bg.UID); err != nil || (got.GivenUpAt != nil) != tt.want {
+				t.Errorf("given up at %v, %v, want it: %t", got.GivenUpAt, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestWhatStandsKeepsItsGrant(t *testing.T) {
+	f := newFixture(t)
+	bg := request("hotfix")
+	r := f.record(bg)
+	r.Begin("bob", now.Add(-2*time.Hour), time.Hour, 0)
+	if err := f.Put(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if f.Holds(bg.UID) {
+		t.Error("one that has ended, and that reverts, holds something")
+	}
+	// As it stands while git can't be read.
+	f.options.Permits = &fakePermits{list: []permit.Permit{permitted("spec.replicas", func(p *permit.Permit) { p.Grant = bg.UID })}}
+	if !f.Holds(bg.UID) {
+		t.Error("what stands is not held")
+	}
+	if f.Holds("another") || f.Holds("") {
+		t.Error("another one holds it")
 	}
 }

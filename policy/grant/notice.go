@@ -39,7 +39,7 @@ type Notice struct {
 // was told is in the status, so that the next leader does not tell it again.
 func (k *Keeper) notice(bg *v1alpha1.BreakGlass) (*Notice, time.Duration) {
 	status := &bg.Status
-	if status.StartsAt == nil || status.ExpiresAt == nil || bg.Annotations[v1alpha1.RevertAnnotation] != "" {
+	if status.StartsAt == nil || status.ExpiresAt == nil || k.givenUp(bg) {
 		return nil, 0
 	}
 	now := k.o.Clock()
@@ -71,6 +71,11 @@ func (k *Keeper) notice(bg *v1alpha1.BreakGlass) (*Notice, time.Duration) {
 	due.Requester, due.Approver, due.Reverts, due.Changes = bg.Spec.RequestedBy, bg.Spec.ApprovedBy, reverts, status.AwaitingGit
 	due.Text = due.words(now)
 	return due, next
+}
+
+func (k *Keeper) givenUp(bg *v1alpha1.BreakGlass) bool {
+	r, _ := k.o.Store.Known(bg.UID)
+	return (link{bg: bg, record: r}).undone()
 }
 
 func (n *Notice) words(now time.Time) string {

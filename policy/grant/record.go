@@ -51,6 +51,9 @@ type Record struct {
 	// HeldUntil is until when what was changed is held after the end; nil where
 	// git's values come back then.
 	HeldUntil *time.Time `json:"heldUntil,omitempty"`
+	// GivenUpAt is when the leader saw that somebody had given up what was changed:
+	// from then on it stays given up, whatever becomes of the annotation.
+	GivenUpAt *time.Time `json:"givenUpAt,omitempty"`
 	// Extends is the uid of the BreakGlass that this one goes on with.
 	Extends types.UID `json:"extends,omitempty"`
 

@@ -27,6 +27,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/seal"
 )
 
@@ -35,7 +36,7 @@ type Engine interface {
 	SetGrants(grants []policy.Grant)
 }
 
-// Options of a Store. All but Clock and Error are required.
+// Options of a Store. All but Permits, Clock and Error are required.
 type Options struct {
 	// Client reads and writes the records, Dynamic watches BreakGlasses.
 	Client  kubernetes.Interface
@@ -46,6 +47,8 @@ type Options struct {
 	Key *seal.Key
 	// Engine is told which grants are active whenever that changes.
 	Engine Engine
+	// Permits are the records of what grants permitted; nil for none.
+	Permits Permits
 	// Clock is time.Now where it is nil.
 	Clock func() time.Time
 	// Error is told of records that do not count; nil ignores them.
@@ -185,7 +188,7 @@ func (s *Store) standing(now time.Time) string {
 	lines := make([]string, 0, len(s.requests))
 	for key, bg := range s.requests {
 		r := s.records[bg.UID]
-		lines = append(lines, fmt.Sprint(key, " ", bg.UID, r.live(now) && r.standsFor(bg), r.StartsAt != nil, bg.Spec.Revoked, (link{bg: bg}).undone()))
+		lines = append(lines, fmt.Sprint(key, " ", bg.UID, r.live(now) && r.standsFor(bg), r.StartsAt != nil, bg.Spec.Revoked, (link{bg: bg, record: r}).undone()))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
@@ -228,8 +231,11 @@ func (s *Store) IsActive(uid types.UID) bool {
 }
 
 // Holds tells whether anything depends on a BreakGlass: it is active, or what was
-// changed under it may be held.
+// changed under it stands, or may be held.
 func (s *Store) Holds(uid types.UID) bool {
+	if s.options.Permits != nil && uid != "" && slices.ContainsFunc(s.options.Permits.All(), func(p permit.Permit) bool { return p.Grant == uid }) {
+		return true // while git can't be read it stands beyond every end
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r, ok := s.records[uid]
@@ -238,7 +244,7 @@ func (s *Store) Holds(uid types.UID) bool {
 	}
 	now := s.options.Clock()
 	bg := s.requests[r.Key()]
-	return r.live(now) && r.standsFor(bg) || r.HeldUntil != nil && now.Before(*r.HeldUntil) && !(link{bg: bg}).undone()
+	return r.live(now) && r.standsFor(bg) || r.HeldUntil != nil && now.Before(*r.HeldUntil) && !(link{bg: bg, record: r}).undone()
 }
 
 // Known returns the record of a BreakGlass as far as the watch has told.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/valyala/fastjson"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -150,6 +151,36 @@ func TestWhatAGrantPermittedIsHeldUntilGitSaysTheSame(t *testing.T) {
 	s.await("its permit is gone", func() bool { return len(s.permits.All()) == 0 })
 	if got := s.grants.said(); len(got) != 2 || got[1] != "data.key "+v1alpha1.SettledReverted {
 		t.Errorf("settled %q", got)
+	}
+}
+
+func TestWhatAGrantPermittedIsForThatObjectAlone(t *testing.T) {
+	t.Parallel()
+	s := newTheatre(t)
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.synced()
+	s.fate(grant.Held, 0)
+	s.given("settings")
+	s.drifted(v1alpha1.ReasonAwaitingGit)
+
+	old := s.configMap("settings")
+	must(t, s.client.Delete(t.Context(), old))
+	s.await("another one is there, as git says", func() bool {
+		cm := new(corev1.ConfigMap)
+		return s.get("settings", cm) == nil && cm.UID != old.UID && cm.Data["key"] == "one"
+	})
+	s.patch(s.configMap("settings"), "kubectl-edit", `{"data":{"key":"two"}}`)
+	s.await("the value that was held is not for this one", func() bool { return s.configMap("settings").Data["key"] == "one" })
+	s.drifted("AsGitSays")
+
+	s.loop.sweepPermits(t.Context())
+	if n := len(s.permits.All()); n != 1 {
+		t.Errorf("%d permits are left: a request may be on its way with it", n)
+	}
+	s.clock.step.Store(int64(inFlight + time.Second))
+	s.loop.sweepPermits(t.Context())
+	if n := len(s.permits.All()); n != 0 || !cmp.Equal(s.grants.said(), []string{"data.key " + v1alpha1.SettledReverted}) {
+		t.Errorf("%d permits are left, settled %q", n, s.grants.said())
 	}
 }
 

@@ -178,7 +178,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 	}
 	st := &standing{change: &policy.Change{
 		Origin: policy.OriginDrift, Operation: policy.Delete,
-		Kind: record.GVK(), Resource: record.GVR(), Record: record, Time: time.Now(),
+		Kind: record.GVK(), Resource: record.GVR(), Record: record, Time: g.l.now(),
 	}}
 	old, err := fastjson.ParseBytes(record.Applied.Baseline)
 	if err != nil {

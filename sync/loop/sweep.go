@@ -7,10 +7,17 @@ import (
 	"context"
 	"time"
 
+	"github.com/valyala/fastjson"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/policy/permit"
 	"github.com/mainstay-gitops/mainstay/policy/suspend"
+	"github.com/mainstay-gitops/mainstay/sync/apply"
 )
 
 const (
@@ -37,20 +44,55 @@ func (l *Loop) sweep(ctx context.Context) {
 		if err := l.Inventory.Sweep(ctx, sweepAfter); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "inventory not swept, trying again")
 		}
-		now := l.now()
-		for _, p := range l.Permits.All() {
-			// A suspension is of a GitSync, which git need not declare.
-			if p.Rule == suspend.Rule && p.Live(now) || l.needed(p, now) {
-				continue
+		l.sweepPermits(ctx)
+	}
+}
+
+func (l *Loop) sweepPermits(ctx context.Context) {
+	now := l.now()
+	live := map[ownership.ID]types.UID{}
+	for _, p := range l.Permits.All() {
+		var how string
+		switch _, declared := l.Index.Lookup(p.ID); {
+		case p.Rule == suspend.Rule && p.Live(now):
+			continue // of a GitSync, which git need not declare
+		case !l.needed(p, now):
+			if how = v1alpha1.SettledReverted; !declared {
+				how = v1alpha1.SettledInGit // git has dropped the object
 			}
-			if _, declared := l.Index.Lookup(p.ID); !declared {
-				l.Grants.Settled(p, v1alpha1.SettledInGit) // git has dropped the object
-			} else {
-				l.Grants.Settled(p, v1alpha1.SettledReverted)
-			}
-			if err := l.Permits.Delete(ctx, p); err != nil {
-				ctrl.LoggerFrom(ctx).Error(err, "permit not deleted, trying again", "object", p.ID.String())
-			}
+		case l.ofAnother(ctx, p, now, live):
+			how = v1alpha1.SettledReverted
+		default:
+			continue
+		}
+		l.Grants.Settled(p, how)
+		if err := l.Permits.Delete(ctx, p); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "permit not deleted, trying again", "object", p.ID.String())
 		}
 	}
+}
+
+// ofAnother tells whether a grant's permit is for an object that is gone, in whose
+// place another one may be: what was changed of it went with it. live remembers
+// what was read.
+func (l *Loop) ofAnother(ctx context.Context, p permit.Permit, now time.Time, live map[ownership.ID]types.UID) bool {
+	if _, ok := policy.GrantOf(p.Rule); !ok || p.OfDeletion() || now.Sub(p.At) < inFlight {
+		return false
+	}
+	record, ok := l.Index.Lookup(p.ID)
+	if !ok || record.Entry == nil || record.Sync == nil {
+		return false
+	}
+	uid, read := live[p.ID]
+	if !read {
+		raw, err := l.Applier.Get(ctx, apply.TargetOf(record.Sync, record.Entry))
+		switch {
+		case err == nil:
+			uid = types.UID(fastjson.GetString(raw, "metadata", "uid"))
+		case !apierrors.IsNotFound(err):
+			uid = p.UID // it is read the next time
+		}
+		live[p.ID] = uid
+	}
+	return uid != p.UID
 }

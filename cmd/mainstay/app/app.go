@@ -233,7 +233,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		return nil, err
 	}
 	grants, err := grant.New(grant.Options{
-		Client: kube, Dynamic: dynamicClient, Namespace: cfg.Namespace, Key: key, Engine: engine, Error: report,
+		Client: kube, Dynamic: dynamicClient, Namespace: cfg.Namespace, Key: key, Engine: engine, Permits: permits, Error: report,
 	})
 	if err != nil {
 		return nil, err
