@@ -65,7 +65,7 @@ func TestEveryQueryOfTheDashboardParses(t *testing.T) {
 }
 
 var (
-	inSource  = regexp.MustCompile(`Opts\{\s*Name:\s+"(mainstay_[a-z0-9_]+)"`)
+	inSource  = regexp.MustCompile(`(?:Opts\{\s*Name:\s+|NewDesc\(\s*)"(mainstay_[a-z0-9_]+)"`)
 	inQuery   = regexp.MustCompile(`\bmainstay_[a-z0-9_]+`)
 	inTable   = regexp.MustCompile("(?m)^\\| `(mainstay_[a-z0-9_]+)` \\|")
 	histogram = regexp.MustCompile(`_(bucket|count|sum)$`)

@@ -91,6 +91,24 @@ type Service struct {
 type Metrics struct {
 	// BindAddress is where it listens; "0" turns it off.
 	BindAddress string `json:"bindAddress"`
+	// GitSyncLabels are the labels of GitSyncs that mainstay_gitsync_labels has,
+	// as label_NAME, so that alerts can be routed by them.
+	GitSyncLabels []string `json:"gitSyncLabels"`
+}
+
+// LabelNames are what the GitSyncLabels are called in the metric: as
+// kube-state-metrics calls them.
+func (m *Metrics) LabelNames() map[string]string {
+	out := make(map[string]string, len(m.GitSyncLabels))
+	for _, key := range m.GitSyncLabels {
+		out[key] = "label_" + strings.Map(func(r rune) rune {
+			if r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+				return r
+			}
+			return '_'
+		}, key)
+	}
+	return out
 }
 
 // Decisions is the endpoint at which people read what the replicas decided, by
@@ -202,7 +220,7 @@ func base() *Config {
 			ScaleFailurePolicy: FailurePolicyIgnore,
 			ShutdownDelay:      metav1.Duration{Duration: 10 * time.Second},
 		},
-		Metrics:        Metrics{BindAddress: ":8080"},
+		Metrics:        Metrics{BindAddress: ":8080", GitSyncLabels: []string{"team"}},
 		Health:         Health{BindAddress: ":8081"},
 		Decisions:      Decisions{BindAddress: ":8443"},
 		LeaderElection: LeaderElection{Enabled: true},

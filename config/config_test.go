@@ -158,6 +158,9 @@ func TestParseRefuses(t *testing.T) {
 		"a client authority without a place":  {header + "webhook: {clientCAFile: ca.crt}", `webhook.clientCAFile: must be an absolute path, is "ca.crt"`},
 		"names of clients and no authority":   {header + "webhook: {clientNames: [kube-apiserver]}", "webhook.clientNames: need webhook.clientCAFile"},
 		"a client without a name":             {header + "webhook: {clientCAFile: /ca.crt, clientNames: [a, '']}", `webhook.clientNames[1]: must be the name in a certificate, is ""`},
+		"a label that is none":                {header + "metrics: {gitSyncLabels: ['-team']}", `metrics.gitSyncLabels[0]: must be the key of a label, is "-team"`},
+		"two labels of one name":              {header + "metrics: {gitSyncLabels: [a.b/team, a-b/team]}", "metrics.gitSyncLabels[1]: a-b/team would be called label_a_b_team in the metric, as a.b/team is"},
+		"too many labels":                     {header + "metrics: {gitSyncLabels: [" + strings.Repeat("x, ", 21) + "]}", "metrics.gitSyncLabels: may be 20 at most, are 21"},
 		"a bad port":                          {header + "webhook: {service: {port: 70000}}", "webhook.service.port: must be between"},
 	}
 	for name, tt := range tests {

@@ -53,6 +53,7 @@ func (c *Config) Validate() error {
 	if c.Metrics.BindAddress != "0" {
 		check("metrics.bindAddress", bindAddress(c.Metrics.BindAddress))
 	}
+	c.Metrics.validateLabels(wrong)
 	check("health.bindAddress", bindAddress(c.Health.BindAddress))
 	if c.Decisions.BindAddress != "0" {
 		check("decisions.bindAddress", bindAddress(c.Decisions.BindAddress))
@@ -129,6 +130,27 @@ const (
 	maxHold    = 30 * 24 * time.Hour
 	maxNotices = 5
 )
+
+// maxLabels bounds what mainstay_gitsync_labels shows of one GitSync.
+const maxLabels = 20
+
+// validateLabels checks that each label of a GitSync becomes one of the metric.
+func (m *Metrics) validateLabels(wrong func(path, format string, args ...any)) {
+	if n := len(m.GitSyncLabels); n > maxLabels {
+		wrong("metrics.gitSyncLabels", "may be %d at most, are %d", maxLabels, n)
+	}
+	names, seen := m.LabelNames(), map[string]string{}
+	for i, key := range m.GitSyncLabels {
+		path := fmt.Sprintf("metrics.gitSyncLabels[%d]", i)
+		if problems := validation.IsQualifiedName(key); len(problems) > 0 {
+			wrong(path, "must be the key of a label, is %q", key)
+		}
+		if other, again := seen[names[key]]; again {
+			wrong(path, "%s would be called %s in the metric, as %s is", key, names[key], other)
+		}
+		seen[names[key]] = key
+	}
+}
 
 // validateTarget checks how the API server reaches the webhook.
 func (w *Webhook) validateTarget(wrong func(path, format string, args ...any)) {

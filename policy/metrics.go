@@ -46,6 +46,9 @@ func newEngineMetrics(e *Engine, r prometheus.Registerer) *engineMetrics {
 		}
 		return float64(n)
 	})
+	if r != nil {
+		r.MustRegister(newInForceMetrics(e))
+	}
 	return m
 }
 

@@ -18,8 +18,6 @@ type metrics struct {
 	dropped   prometheus.Counter
 	lost      prometheus.Counter
 	sensitive *prometheus.CounterVec
-	// unattributed counts drift that no request explains.
-	unattributed prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer, refusedOften func() float64) (*metrics, error) {
@@ -46,10 +44,6 @@ func newMetrics(registerer prometheus.Registerer, refusedOften func() float64) (
 			Help: "Changes of Secrets and of RBAC objects that were refused or reverted.",
 		}, []string{"what"}),
 	}
-	m.unattributed = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "mainstay_drift_unattributed_total",
-		Help: "Drift that no request explains which Mainstay judged.",
-	})
 	for _, what := range []string{sensitiveSecret, sensitiveRBAC} {
 		m.sensitive.WithLabelValues(what)
 	}
@@ -72,7 +66,7 @@ func newMetrics(registerer prometheus.Registerer, refusedOften func() float64) (
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.decisions, m.duration, m.dropped, m.lost, m.sensitive, m.unattributed, often} {
+	for _, c := range []prometheus.Collector{m.decisions, m.duration, m.dropped, m.lost, m.sensitive, often} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of decisions: %w", err)
 		}
@@ -85,9 +79,6 @@ func (m *metrics) observe(change *policy.Change, decision policy.Decision) {
 		string(change.Origin), string(change.Operation), string(decision.Verdict), decision.Class, string(change.Mode()),
 	).Inc()
 	m.duration.Observe(decision.Elapsed.Seconds())
-	if decision.Unattributed {
-		m.unattributed.Inc()
-	}
 	if decision.Verdict == policy.Refuse && change.Mode() == v1alpha1.ModeEnforce {
 		if what := sensitive(change); what != "" {
 			m.sensitive.WithLabelValues(what).Inc()

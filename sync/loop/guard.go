@@ -303,6 +303,7 @@ func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastj
 		st.decision.Unattributed = !g.explained(record, st, fields)
 	}
 	news := g.note(record, st, fields)
+	g.expose(record, st, s.when)
 	if wait := g.held(record.ID, action); wait > 0 {
 		return wait, nil
 	}
@@ -314,7 +315,7 @@ func (g *guard) judge(ctx context.Context, record *ownership.Record, live *fastj
 		return g.lookAgain(st), nil
 	case drift.Record:
 		if news {
-			g.l.metrics.detected.Inc()
+			g.l.metrics.found(record.Sync.Key())
 			g.l.Recorder.Record(st.change, st.decision)
 		}
 		return g.lookAgain(st), nil

@@ -147,6 +147,9 @@ type Options struct {
 	// AfterOutage is how long nothing that has ended is put back once a repository
 	// that could not be read can be read again.
 	AfterOutage time.Duration
+	// Labels are those of GitSyncs that the metric mainstay_gitsync_labels has, and
+	// what they are called there.
+	Labels map[string]string
 	// Clock by which exceptions end. Default time.Now.
 	Clock func() time.Time
 	// Workers that compare and revert. Default 8.
@@ -273,7 +276,7 @@ func New(d Deps, o Options) (*Loop, error) {
 		o.Workers = 8
 	}
 	l := &Loop{
-		Deps: d, o: o, metrics: newMetrics(d.Registerer),
+		Deps: d, o: o, metrics: newMetrics(d.Registerer, o.Labels),
 		passes:  map[types.NamespacedName]*pass{},
 		waiters: map[types.NamespacedName]map[types.NamespacedName]bool{},
 		ready:   make(chan struct{}),

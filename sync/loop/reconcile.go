@@ -184,11 +184,6 @@ func (l *Loop) forget(key types.NamespacedName) {
 	delete(l.passes, key)
 	delete(l.waiters, key)
 	l.mu.Unlock()
-	l.metrics.lastSuccess.DeleteLabelValues(key.Namespace, key.Name)
-	l.metrics.objects.DeleteLabelValues(key.Namespace, key.Name)
-	l.metrics.policies.DeleteLabelValues(key.Namespace, key.Name)
-	l.metrics.suspended.DeleteLabelValues(key.Namespace, key.Name)
-	l.metrics.fights.DeleteLabelValues(key.Namespace, key.Name)
 	l.metrics.hide(key.Namespace, key.Name)
 }
 

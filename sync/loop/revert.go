@@ -37,7 +37,7 @@ func (g *guard) reclaim(ctx context.Context, record *ownership.Record, live *fas
 		return conflictIsFine(err)
 	}
 	if len(st.refused) > 0 {
-		g.l.metrics.detected.Inc()
+		g.l.metrics.found(record.Sync.Key())
 		g.done(record, st, s)
 	}
 	return nil
@@ -83,7 +83,7 @@ func (g *guard) revert(ctx context.Context, record *ownership.Record, live *fast
 			return 0, conflictIsFine(err)
 		}
 	}
-	g.l.metrics.detected.Inc()
+	g.l.metrics.found(record.Sync.Key())
 	raw := s.raw
 	if declared {
 		answer, err := g.l.Applier.Apply(ctx, target, body, apply.Write{ResourceVersion: version})
@@ -188,6 +188,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 	if p, ok := g.l.Permits.WrittenDeletion(record.ID); ok && st.keep(policy.Field{}, g.stays(record, p, g.l.now())) {
 		st.decision = policy.Decision{Verdict: policy.Permit, Class: policy.RulePolicy, Rule: "permit"}
 		g.note(record, st, nil)
+		g.expose(record, st, s.when)
 		return g.lookAgain(st), nil
 	}
 	st.decision = g.l.Judge.Decide(ctx, st.change)
@@ -200,6 +201,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 		st.decision.Unattributed = !g.explained(record, st, nil)
 	}
 	news := g.note(record, st, nil)
+	g.expose(record, st, s.when)
 	if wait := g.held(record.ID, action); wait > 0 {
 		return wait, nil
 	}
@@ -208,7 +210,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 		return g.recreate(ctx, record, st, s)
 	case drift.Record:
 		if news {
-			g.l.metrics.detected.Inc()
+			g.l.metrics.found(record.Sync.Key())
 			g.l.Recorder.Record(st.change, st.decision)
 		}
 	case drift.LetStand, drift.Revert:
@@ -217,7 +219,7 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 }
 
 func (g *guard) recreate(ctx context.Context, record *ownership.Record, st *standing, s seen) (time.Duration, error) {
-	g.l.metrics.detected.Inc()
+	g.l.metrics.found(record.Sync.Key())
 	if _, err := g.l.Applier.Apply(ctx, apply.TargetOf(record.Sync, record.Entry), record.Applied.Desired, apply.Write{}); err != nil {
 		return 0, fmt.Errorf("recreate %s: %w", record.ID, err)
 	}

@@ -39,8 +39,9 @@ func (g *guard) stands(record *ownership.Record, st *standing, fields []policy.F
 		Verdict: policy.Permit, Class: policy.RuleSuspended, Until: &s.Until, Uncovered: st.refused,
 		Reason: fmt.Sprintf("GitSync %s is %s", record.Sync.Name, s),
 	}
+	g.expose(record, st, time.Now())
 	if g.note(record, st, fields) {
-		g.l.metrics.detected.Inc()
+		g.l.metrics.found(record.Sync.Key())
 		g.l.Recorder.Record(st.change, st.decision)
 	}
 	return max(s.Until.Sub(g.l.now()), time.Millisecond)

@@ -62,10 +62,10 @@ func (g *guard) settled(record *ownership.Record, fields []policy.Field) bool {
 
 // done records a revert.
 func (g *guard) done(record *ownership.Record, st *standing, s seen) {
-	g.l.metrics.reverted.Inc()
-	g.l.metrics.revertSeconds.Observe(time.Since(s.when).Seconds())
-	g.mu.Lock()
 	key := record.Sync.Key()
+	g.l.metrics.putBack(key, s.when, st.decision.Unattributed)
+	g.l.metrics.exposure.end(record.ID)
+	g.mu.Lock()
 	if g.reverted[key] == nil {
 		g.reverted[key] = &audit.Hours{}
 	}
@@ -130,7 +130,17 @@ func (s *standing) exceptions() int32 {
 	return 0
 }
 
+// expose counts for how long an object differs from git and may not.
+func (g *guard) expose(record *ownership.Record, st *standing, since time.Time) {
+	if st.current() > 0 {
+		g.l.metrics.exposure.begin(record.ID, record.Sync.Key(), since)
+	} else {
+		g.l.metrics.exposure.end(record.ID)
+	}
+}
+
 func (g *guard) agree(id ownership.ID, content *ownership.Content) {
+	g.l.metrics.exposure.end(id)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if d, ok := g.state[id]; ok {
@@ -160,6 +170,7 @@ func (g *guard) again() {
 }
 
 func (g *guard) forget(id ownership.ID) {
+	g.l.metrics.exposure.end(id)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.state, id)

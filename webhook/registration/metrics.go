@@ -12,24 +12,27 @@ import (
 
 type metrics struct {
 	restored prometheus.Counter
-	probe    prometheus.Gauge
+	// probe is that of the one path there is so far: through the admission of the
+	// API server.
+	probe prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	probes := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "mainstay_enforcement_probe_success",
+		Help: "1 if the last canary sent by a path was refused, as it has to be. The path admission leads through the API server to the webhook.",
+	}, []string{"path"})
 	m := &metrics{
 		restored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mainstay_webhook_configuration_restored_total",
 			Help: "How often the webhook configuration was put back after someone deleted or edited it.",
 		}),
-		probe: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "mainstay_enforcement_probe_success",
-			Help: "1 if the last canary was refused by the webhook, as it has to be.",
-		}),
+		probe: probes.WithLabelValues("admission"),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	if err := errors.Join(registerer.Register(m.restored), registerer.Register(m.probe)); err != nil {
+	if err := errors.Join(registerer.Register(m.restored), registerer.Register(probes)); err != nil {
 		return nil, fmt.Errorf("register metrics of the registration: %w", err)
 	}
 	return m, nil

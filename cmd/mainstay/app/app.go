@@ -351,7 +351,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Index: index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
 		Grants: kept{grants, keeper}, Registration: stateOf{registered}, Off: wayOut, Suspended: suspensions, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
-	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources, AfterOutage: cfg.BreakGlass.AfterOutage.Duration})
+	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources, AfterOutage: cfg.BreakGlass.AfterOutage.Duration, Labels: cfg.Metrics.LabelNames()})
 	if err != nil {
 		return nil, err
 	}
