@@ -15,13 +15,17 @@
 #     about: the service accounts that Argo Rollouts runs under
 #   knows:
 #   - accounts: ["*:argo-rollouts"]
-#     managers: [rollouts-controller, argo-rollouts]
+#     managers: [rollouts-controller]
 #     kinds: [Service, VirtualService.networking.istio.io, DestinationRule.networking.istio.io, Ingress.networking.k8s.io]
 #     paths: [spec, metadata.annotations]
 #   - accounts: ["*:argo-rollouts"]
-#     managers: [rollouts-controller, argo-rollouts]
+#     managers: [rollouts-controller]
 #     kinds: [Deployment.apps]
 #     paths: [spec.replicas]
+#   - accounts: ["*:argo-rollouts"]
+#     managers: [rollouts-controller]
+#     kinds: [Rollout.argoproj.io]
+#     paths: [metadata.annotations]
 package library.argo_rollouts
 
 import data.mainstay.lib
@@ -71,7 +75,7 @@ exception contains {
 	input.kind.kind == "DestinationRule"
 	input.kind.group == "networking.istio.io"
 	some rollout in rollouts
-	rollout.spec.strategy.canary.trafficRouting.istio.destinationRule.name == input.name
+	subdivided(rollout)
 	some change in input.changes
 	change.path == "spec.subsets"
 	without_hash(change.from) == without_hash(change.to)
@@ -91,6 +95,34 @@ exception contains {
 	some rollout in rollouts
 	some change in input.changes
 	ingress_weight(change, rollout)
+	by_rollouts
+}
+
+# METADATA
+# title: What belongs to a Rollout is marked
+exception contains {
+	"reason": "Argo Rollouts marks what belongs to a Rollout",
+	"paths": [change.path | some change in input.changes; mark(change, rollout)],
+	"record": false,
+} if {
+	input.kind.kind in {"Service", "DestinationRule", "Ingress"}
+	some rollout in rollouts
+	some change in input.changes
+	mark(change, rollout)
+	by_rollouts
+}
+
+# METADATA
+# title: The revisions of a Rollout are counted
+exception contains {
+	"reason": "Argo Rollouts counts the revisions of a Rollout",
+	"paths": [change.path | some change in input.changes; counted(change)],
+	"record": false,
+} if {
+	input.kind.kind == "Rollout"
+	input.kind.group == "argoproj.io"
+	some change in input.changes
+	counted(change)
 	by_rollouts
 }
 
@@ -122,9 +154,16 @@ hash_path := "spec.selector.rollouts-pod-template-hash"
 rollouts := [rollout | some rollout in data.cluster["argoproj.io"].Rollout[input.namespace]]
 
 services(rollout) := {name |
-	some strategy in ["blueGreen", "canary"]
-	some key in ["activeService", "previewService", "stableService", "canaryService"]
-	name := rollout.spec.strategy[strategy][key]
+	some path in [
+		["blueGreen", "activeService"],
+		["blueGreen", "previewService"],
+		["canary", "stableService"],
+		["canary", "canaryService"],
+		["canary", "pingPong", "pingService"],
+		["canary", "pingPong", "pongService"],
+	]
+	name := object.get(rollout.spec.strategy, path, "")
+	name != ""
 }
 
 versions(rollout) := {hash |
@@ -144,6 +183,8 @@ routed(rollout) if {
 	some service in rollout.spec.strategy.canary.trafficRouting.istio.virtualServices
 	service.name == input.name
 }
+
+subdivided(rollout) if rollout.spec.strategy.canary.trafficRouting.istio.destinationRule.name == input.name
 
 # Routes by header and mirrors are added under names that the Rollout lists.
 managed(rollout) := {route.name | some route in rollout.spec.strategy.canary.trafficRouting.managedRoutes}
@@ -181,18 +222,65 @@ without_hash(subsets) := [object.union(
 ]
 
 ingress_weight(change, rollout) if {
-	input.name == rollout.spec.strategy.canary.trafficRouting.alb.ingress
-	some service in services(rollout)
-	change.path == sprintf("metadata.annotations[\"alb.ingress.kubernetes.io/actions.%s\"]", [service])
+	balanced(rollout)
+	alb := rollout.spec.strategy.canary.trafficRouting.alb
+	prefix := object.get(alb, "annotationPrefix", "alb.ingress.kubernetes.io")
+	some service in (services(rollout) | {object.get(alb, "rootService", "")})
+	change.path == sprintf("metadata.annotations[\"%s/actions.%s\"]", [prefix, service])
 	forwards(change.to, services(rollout))
 }
 
 # nginx: the controller's own Ingress, where git declares it.
 ingress_weight(change, rollout) if {
-	stable := rollout.spec.strategy.canary.trafficRouting.nginx.stableIngress
+	nginx := rollout.spec.strategy.canary.trafficRouting.nginx
+	some stable in array.concat([object.get(nginx, "stableIngress", "")], object.get(nginx, "stableIngresses", []))
 	input.name == sprintf("%s-%s-canary", [rollout.metadata.name, stable])
-	change.path == `metadata.annotations["nginx.ingress.kubernetes.io/canary-weight"]`
+	prefix := object.get(nginx, "annotationPrefix", "nginx.ingress.kubernetes.io")
+	change.path == sprintf("metadata.annotations[\"%s/canary-weight\"]", [prefix])
 	to_number(change.to) in numbers.range(0, 100)
+}
+
+balanced(rollout) if rollout.spec.strategy.canary.trafficRouting.alb.ingress == input.name
+
+balanced(rollout) if input.name in rollout.spec.strategy.canary.trafficRouting.alb.ingresses
+
+# ManagedByRolloutsKey in pkg/apis/rollouts/v1alpha1/types.go.
+mark(change, rollout) if {
+	owned(rollout)
+	annotation(change) == "argo-rollouts.argoproj.io/managed-by-rollouts"
+	change.to == rollout.metadata.name
+}
+
+# The controller's list of the annotations that it writes, in utils/ingress/ingress.go.
+mark(change, rollout) if {
+	input.kind.kind == "Ingress"
+	balanced(rollout)
+	annotation(change) in {
+		"rollouts.argoproj.io/managed-alb-actions",
+		"rollouts.argoproj.io/managed-alb-annotations",
+	}
+}
+
+owned(rollout) if {
+	input.kind.kind == "Service"
+	input.name in services(rollout)
+}
+
+owned(rollout) if {
+	input.kind.kind == "DestinationRule"
+	subdivided(rollout)
+}
+
+# Both are numbers that the controller counts, see utils/annotations/annotations.go.
+counted(change) if {
+	annotation(change) in {"rollout.argoproj.io/revision", "rollout.argoproj.io/workload-generation"}
+	regex.match(`^[0-9]+$`, change.to)
+}
+
+# The key of an annotation that git does not set.
+annotation(change) := change.segments[2] if {
+	not change.declared
+	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
 }
 
 # An action that forwards to the Rollout's own Services, and does nothing else.

@@ -16,10 +16,11 @@ canary := {
 		"strategy": {"canary": {
 			"stableService": "web",
 			"canaryService": "web-canary",
+			"pingPong": {"pingService": "web-ping", "pongService": "web-pong"},
 			"trafficRouting": {
 				"managedRoutes": [{"name": "by-header"}],
 				"istio": {"virtualService": {"name": "web"}, "destinationRule": {"name": "web"}},
-				"alb": {"ingress": "web"},
+				"alb": {"ingress": "web", "ingresses": ["api"], "rootService": "root"},
 				"nginx": {"stableIngress": "web"},
 			},
 		}},
@@ -106,6 +107,10 @@ test_an_alb_ingress if {
 	path := `metadata.annotations["alb.ingress.kubernetes.io/actions.web"]`
 	ingress := kind("networking.k8s.io", "Ingress")
 	permitted(object.union(ingress, {"changes": [testing.change(path, "{}", action("web-canary", 20))]}))
+	permitted(object.union(ingress, {"name": "api", "changes": [testing.change(path, "{}", action("web-pong", 20))]}))
+	root := `metadata.annotations["alb.ingress.kubernetes.io/actions.root"]`
+	permitted(object.union(ingress, {"changes": [testing.change(root, "{}", action("web-canary", 20))]}))
+	not permitted(object.union(ingress, {"name": "db", "changes": [testing.change(path, "{}", action("web-canary", 20))]}))
 	not permitted(object.union(ingress, {"changes": [testing.change(path, "{}", action("evil", 20))]}))
 	not permitted(object.union(ingress, {"changes": [testing.change(path, "{}", "{}")]}))
 }
@@ -115,6 +120,34 @@ test_an_nginx_ingress if {
 	ingress := object.union(kind("networking.k8s.io", "Ingress"), {"name": "web-web-canary"})
 	permitted(object.union(ingress, {"changes": [testing.change(path, "0", "20")]}))
 	not permitted(object.union(ingress, {"changes": [testing.change(path, "0", "200")]}))
+}
+
+annotated(key, to) := {"changes": [object.union(
+	testing.added("x", to),
+	{"segments": ["metadata", "annotations", key]},
+)]}
+
+test_what_belongs_to_a_rollout_is_marked if {
+	key := "argo-rollouts.argoproj.io/managed-by-rollouts"
+	permitted(object.union(kind("", "Service"), annotated(key, "web")))
+	permitted(object.union(kind("networking.istio.io", "DestinationRule"), annotated(key, "web")))
+	permitted(object.union(
+		kind("networking.k8s.io", "Ingress"),
+		annotated("rollouts.argoproj.io/managed-alb-annotations", "{}"),
+	))
+	not permitted(object.union(kind("", "Service"), annotated(key, "other")))
+	not permitted(object.union(kind("", "Service"), annotated("example.com/x", "web")))
+	not permitted(object.union_n([kind("", "Service"), {"name": "db"}, annotated(key, "web")]))
+}
+
+test_revisions_are_counted if {
+	key := "rollout.argoproj.io/revision"
+	permitted(object.union(kind("argoproj.io", "Rollout"), annotated(key, "3")))
+	stays(object.union(kind("argoproj.io", "Rollout"), annotated(key, "3")))
+	not permitted(object.union(kind("argoproj.io", "Rollout"), annotated(key, "three")))
+	not permitted(object.union(kind("argoproj.io", "Rollout"), annotated("example.com/x", "3")))
+	declared := {"changes": [object.union(annotated(key, "3").changes[0], {"declared": true})]}
+	not permitted(object.union(kind("argoproj.io", "Rollout"), declared))
 }
 
 test_a_deployment_that_is_taken_over if {

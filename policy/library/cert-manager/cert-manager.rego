@@ -24,12 +24,13 @@ import data.mainstay.lib
 
 # METADATA
 # title: The CA bundle of an object that asks for one
-# description: Also of kinds and accounts that the built-in policy cabundle does not know.
+# description: Also of accounts that the built-in policy cabundle does not know.
 exception contains {
 	"reason": "the CA bundle is injected",
 	"paths": [change.path | some change in input.changes; ca_bundle(change)],
 	"record": false,
 } if {
+	input.kind.group in {"admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"}
 	some key in ["inject-ca-from", "inject-ca-from-secret", "inject-apiserver-ca"]
 	input.oldObject.metadata.annotations[sprintf("cert-manager.io/%s", [key])]
 	some change in input.changes
@@ -41,7 +42,7 @@ exception contains {
 # title: The Secret that a Certificate names
 exception contains {
 	"reason": "the Certificate names this Secret",
-	"paths": [change.path | some change in input.changes; of_certificate(change)],
+	"paths": [change.path | some change in input.changes; of_certificate(change, certificate)],
 	"record": false,
 } if {
 	input.kind.kind == "Secret"
@@ -49,7 +50,7 @@ exception contains {
 	some certificate in data.cluster["cert-manager.io"].Certificate[input.namespace]
 	certificate.spec.secretName == input.name
 	some change in input.changes
-	of_certificate(change)
+	of_certificate(change, certificate)
 	by_cert_manager
 }
 
@@ -71,8 +72,8 @@ exception contains {
 ca_bundle(change) if change.segments[count(change.segments) - 1] == "caBundle"
 
 # The keys that cert-manager writes, see cert-manager/cert-manager,
-# pkg/apis/meta/v1/types.go and pkg/apis/certmanager/v1/types_certificate.go.
-of_certificate(change) if {
+# pkg/apis/certmanager/v1/types.go and types_certificate.go.
+of_certificate(change, _) if {
 	change.segments[0] == "data"
 	change.segments[1] in {
 		"tls.crt",
@@ -87,14 +88,26 @@ of_certificate(change) if {
 	}
 }
 
-of_certificate(change) if {
+of_certificate(change, _) if {
 	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
 	startswith(change.segments[2], "cert-manager.io/")
 }
 
-of_certificate(change) if {
+of_certificate(change, _) if {
 	array.slice(change.segments, 0, 2) == ["metadata", "labels"]
 	change.segments[2] == "controller.cert-manager.io/fao"
+}
+
+# What the Certificate itself says the Secret shall have. The values of a Secret's
+# annotations are hashed, so of those only the key is compared.
+of_certificate(change, certificate) if {
+	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
+	certificate.spec.secretTemplate.annotations[change.segments[2]]
+}
+
+of_certificate(change, certificate) if {
+	array.slice(change.segments, 0, 2) == ["metadata", "labels"]
+	change.to == certificate.spec.secretTemplate.labels[change.segments[2]]
 }
 
 # The rules without the paths of challenges, and without those that hold nothing
@@ -106,9 +119,11 @@ without_challenges(rules) := [rest |
 	rest := object.union(object.remove(rule, ["http"]), {"http": {"paths": paths}})
 ]
 
+# See cert-manager/cert-manager, pkg/issuer/acme/http: ingress.go and service.go.
 challenge(path) if {
 	startswith(path.path, "/.well-known/acme-challenge/")
 	startswith(path.backend.service.name, "cm-acme-http-solver-")
+	path.backend.service.port.number == 8089
 }
 
 by_cert_manager if input.origin == "drift"

@@ -12,7 +12,10 @@ secret := {"kind": {"group": "", "version": "v1", "kind": "Secret"}, "name": "we
 
 written(key) := {"changes": [object.union(testing.change("data", "h1", "h2"), {"segments": ["data", key]})]}
 
-cluster := {"cert-manager.io": {"Certificate": {"shop": {"web": {"spec": {"secretName": "web-tls"}}}}}}
+cluster := {"cert-manager.io": {"Certificate": {"shop": {"web": {"spec": {
+	"secretName": "web-tls",
+	"secretTemplate": {"labels": {"team": "shop"}},
+}}}}}}
 
 permitted(overrides) if {
 	count(cert_manager.exception) == 1 with input as testing.request(object.union(controller, overrides))
@@ -30,6 +33,9 @@ test_annotations_of_the_secret if {
 	permitted(object.union(secret, {"changes": [object.union(testing.added("a", "web"), name)]}))
 	other := {"segments": ["metadata", "annotations", "example.com/x"]}
 	not permitted(object.union(secret, {"changes": [object.union(testing.added("a", "web"), other)]}))
+	team := {"segments": ["metadata", "labels", "team"]}
+	permitted(object.union(secret, {"changes": [object.union(testing.added("a", "shop"), team)]}))
+	not permitted(object.union(secret, {"changes": [object.union(testing.added("a", "web"), team)]}))
 }
 
 test_other_secrets_and_keys if {
@@ -44,7 +50,7 @@ test_only_cert_manager_may_ask if {
 }
 
 bundle := {
-	"kind": {"group": "example.com", "version": "v1", "kind": "Hook"},
+	"kind": {"group": "apiregistration.k8s.io", "version": "v1", "kind": "APIService"},
 	"changes": [testing.change("spec.caBundle", "", "QQ==")],
 }
 
@@ -54,6 +60,7 @@ test_a_bundle_that_is_asked_for if {
 	permitted(object.union(bundle, asks))
 	not permitted(bundle)
 	not permitted(object.union_n([bundle, asks, {"changes": [testing.change("spec.url", "a", "b")]}]))
+	not permitted(object.union_n([bundle, asks, {"kind": {"group": "example.com", "version": "v1", "kind": "Hook"}}]))
 }
 
 edited := {"oldObject": {"metadata": {"annotations": {"acme.cert-manager.io/http01-edit-in-place": "true"}}}}
@@ -61,7 +68,7 @@ edited := {"oldObject": {"metadata": {"annotations": {"acme.cert-manager.io/http
 own := {"host": "a.example.com", "http": {"paths": [{"path": "/", "backend": {"service": {"name": "web"}}}]}}
 
 solver(path, name) := {"host": "a.example.com", "http": {"paths": [
-	{"path": path, "backend": {"service": {"name": name}}},
+	{"path": path, "backend": {"service": {"name": name, "port": {"number": 8089}}}},
 	{"path": "/", "backend": {"service": {"name": "web"}}},
 ]}}
 

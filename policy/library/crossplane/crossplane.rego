@@ -15,9 +15,9 @@
 #     about: the service accounts of Crossplane and its providers, whose names are generated
 #   knows:
 #   - accounts: ["crossplane-system:*", "upbound-system:*"]
-#     managers: [crossplane*, "apiextensions.crossplane.io/*", "managed.crossplane.io/*"]
+#     managers: [crossplane*, provider, "apiextensions.crossplane.io/*", "managed.crossplane.io/*"]
 #     kinds: ["*"]
-#     paths: [spec, metadata.annotations, metadata.finalizers]
+#     paths: [spec, metadata.annotations, metadata.labels, metadata.finalizers]
 package library.crossplane
 
 import data.mainstay.lib
@@ -55,12 +55,29 @@ late(change) if {
 	count(change.segments) > 2
 }
 
-# See crossplane/crossplane-runtime, pkg/meta/meta.go, and the schemas of
-# composite resources and claims in crossplane/crossplane, internal/xcrd.
+# The annotations and labels that Crossplane sets itself, see crossplane/crossplane-runtime,
+# pkg/meta/meta.go and pkg/xcrd. Those by which people steer it, crossplane.io/paused
+# among them, are not here.
 tied(change) if {
 	not change.declared
 	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
-	startswith(change.segments[2], "crossplane.io/")
+	change.segments[2] in {
+		"crossplane.io/composition-resource-name",
+		"crossplane.io/external-create-failed",
+		"crossplane.io/external-create-pending",
+		"crossplane.io/external-create-succeeded",
+		"crossplane.io/external-name",
+	}
+}
+
+tied(change) if {
+	not change.declared
+	array.slice(change.segments, 0, 2) == ["metadata", "labels"]
+	change.segments[2] in {
+		"crossplane.io/claim-name",
+		"crossplane.io/claim-namespace",
+		"crossplane.io/composite",
+	}
 }
 
 tied(change) if {

@@ -38,7 +38,14 @@ test_references_and_marks if {
 	permitted(at(["spec", "compositionRef"]))
 	permitted(at(["spec", "crossplane", "resourceRefs"]))
 	permitted(at(["metadata", "annotations", "crossplane.io/external-name"]))
+	permitted(at(["metadata", "labels", "crossplane.io/composite"]))
 	not permitted(at(["metadata", "annotations", "example.com/x"]))
+}
+
+test_nobody_pauses_it_as_drift if {
+	i := object.union(bucket, at(["metadata", "annotations", "crossplane.io/paused"]))
+	not permitted(i)
+	count(crossplane.exception) == 0 with input as testing.drift(i)
 }
 
 test_only_managed_resources if {

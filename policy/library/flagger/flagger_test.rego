@@ -49,6 +49,35 @@ test_without_an_autoscaler_it_only_sleeps if {
 		with data.cluster as alone
 }
 
+test_with_keda_it_wakes_to_the_least if {
+	spec := object.union(canary.spec, {"autoscalerRef": {"kind": "ScaledObject", "name": "web"}})
+	keda := {
+		"flagger.app": {"Canary": {"shop": {"web": {"spec": spec}}}},
+		"keda.sh": {"ScaledObject": {"shop": {"web": {"spec": {"minReplicaCount": 3}}}}},
+	}
+	count(flagger.exception) == 1 with input as testing.request(object.union(controller, replicas(3)))
+		with data.cluster as keda
+	count(flagger.exception) == 0 with input as testing.request(object.union(controller, replicas(4)))
+		with data.cluster as keda
+	key := ["metadata", "annotations", "autoscaling.keda.sh/paused-replicas"]
+	paused := {"changes": [object.union(testing.added("x", "0"), {"segments": key})]}
+	i := object.union_n([controller, kind("keda.sh", "ScaledObject"), paused])
+	count(flagger.exception) == 1 with input as testing.request(i) with data.cluster as keda
+	going := object.union_n([i, {"changes": [object.union(paused.changes[0], {"to": "5"})]}])
+	count(flagger.exception) == 0 with input as testing.request(going) with data.cluster as keda
+}
+
+test_a_daemonset_sleeps if {
+	target := object.union(canary.spec, {"targetRef": {"kind": "DaemonSet", "name": "web"}})
+	agents := {"flagger.app": {"Canary": {"shop": {"web": {"spec": target}}}}}
+	key := ["spec", "template", "spec", "nodeSelector", "flagger.app/scale-to-zero"]
+	asleep := {"changes": [object.union(testing.added("x", "true"), {"segments": key})]}
+	i := object.union_n([controller, kind("apps", "DaemonSet"), asleep])
+	count(flagger.exception) == 1 with input as testing.request(i) with data.cluster as agents
+	count(flagger.exception) == 0 with input as testing.request(object.union(i, {"name": "db"}))
+		with data.cluster as agents
+}
+
 selector(from, to) := object.union(kind("", "Service"), {"changes": [testing.change("spec.selector.app", from, to)]})
 
 test_services_select_a_version if {
@@ -60,6 +89,8 @@ test_services_select_a_version if {
 test_services_select_nothing_else if {
 	not permitted(selector("web", "evil"))
 	not permitted(selector("db", "web-primary"))
+	tier := {"changes": [testing.change("spec.selector.tier", "web", "web-primary")]}
+	not permitted(object.union(kind("", "Service"), tier))
 	not permitted(object.union(selector("web", "web-primary"), {"name": "db"}))
 }
 

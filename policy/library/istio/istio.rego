@@ -5,8 +5,8 @@
 # title: Istio sets bundles of its webhooks, and marks what it has injected
 # description: >-
 #   The CA bundle and the failure policy of Istio's own webhook configurations, and
-#   labels and annotations that its injector leaves on pods and their templates.
-#   The keys are bound, so drift is judged as the request was.
+#   labels and annotations that its injector leaves on pods. The keys are bound, so
+#   drift is judged as the request was.
 # custom:
 #   parameters:
 #   - name: accounts
@@ -51,7 +51,8 @@ exception contains {
 	"paths": [change.path | some change in input.changes; injected(change)],
 	"record": false,
 } if {
-	input.kind.kind in {"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"}
+	input.kind.kind == "Pod"
+	input.kind.group == ""
 	in_mesh
 	some change in input.changes
 	injected(change)
@@ -59,7 +60,10 @@ exception contains {
 
 served(change) if last(change, 0) == "caBundle"
 
+# Only the validation is opened and closed, see istio/istio,
+# pkg/webhooks/validation/controller/controller.go.
 served(change) if {
+	input.kind.kind == "ValidatingWebhookConfiguration"
 	last(change, 0) == "failurePolicy"
 	change.to == "Fail"
 }
@@ -71,15 +75,17 @@ in_mesh if input.namespaceObject.labels["istio.io/rev"]
 in_mesh if input.object.metadata.labels["sidecar.istio.io/inject"] == "true"
 
 # The keys are those of istio/istio,
-# manifests/charts/istio-control/istio-discovery/files/injection-template.yaml.
+# manifests/charts/istio-control/istio-discovery/files/injection-template.yaml and
+# pkg/kube/inject/webhook.go.
 injected(change) if {
 	not change.declared
 	last(change, 1) == "labels"
 	last(change, 0) in {
-		"istio.io/rev",
+		"networking.istio.io/tunnel",
 		"security.istio.io/tlsMode",
 		"service.istio.io/canonical-name",
 		"service.istio.io/canonical-revision",
+		"topology.istio.io/network",
 	}
 }
 
@@ -93,14 +99,20 @@ injected(change) if {
 		"prometheus.io/path",
 		"prometheus.io/port",
 		"prometheus.io/scrape",
+		"prometheus.istio.io/secure-port",
+		"sidecar.istio.io/interceptionMode",
 		"sidecar.istio.io/status",
+		"traffic.sidecar.istio.io/excludeInboundPorts",
+		"traffic.sidecar.istio.io/excludeOutboundIPRanges",
+		"traffic.sidecar.istio.io/excludeOutboundPorts",
+		"traffic.sidecar.istio.io/includeInboundPorts",
+		"traffic.sidecar.istio.io/includeOutboundIPRanges",
+		"traffic.sidecar.istio.io/includeOutboundPorts",
 	}
 }
 
-# A sidecar of the mesh's own image, and only in a pod itself: a template comes
-# from git.
+# A sidecar of the mesh's own image.
 injected(change) if {
-	input.kind.kind == "Pod"
 	change.op == "add"
 	last(change, 1) in {"containers", "initContainers"}
 	last(change, 0) in {"[name=istio-proxy]", "[name=istio-init]", "[name=istio-validation]"}

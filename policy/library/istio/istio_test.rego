@@ -30,6 +30,16 @@ test_its_own_webhooks if {
 	not permitted(hook("other", "caBundle", "QQ=="))
 }
 
+test_the_injector_is_never_closed if {
+	mutating := {"kind": {
+		"group": "admissionregistration.k8s.io",
+		"version": "v1",
+		"kind": "MutatingWebhookConfiguration",
+	}}
+	permitted(object.union(hook("istio-sidecar-injector", "caBundle", "QQ=="), mutating))
+	not permitted(object.union(hook("istio-sidecar-injector", "failurePolicy", "Fail"), mutating))
+}
+
 test_only_istiod_may_ask if {
 	i := hook("istio-validator-istio-system", "caBundle", "QQ==")
 	count(istio.exception) == 0 with input as testing.request(i)
@@ -38,10 +48,12 @@ test_only_istiod_may_ask if {
 
 meshed := {"namespaceObject": {"labels": {"istio-injection": "enabled"}}}
 
-mark(kind, key) := {"changes": [object.union(
+pod := {"kind": {"group": "", "version": "v1", "kind": "Pod"}}
+
+mark(kind, key) := object.union(pod, {"changes": [object.union(
 	testing.added("x", "1"),
-	{"segments": ["spec", "template", "metadata", kind, key]},
-)]}
+	{"segments": ["metadata", kind, key]},
+)]})
 
 test_marks_in_the_mesh if {
 	i := mark("annotations", "sidecar.istio.io/status")
@@ -51,9 +63,17 @@ test_marks_in_the_mesh if {
 	count(istio.exception) == 0 with input as testing.request(object.union(meshed, mark("labels", "app")))
 }
 
+test_templates_are_left_alone if {
+	deployment := {"kind": {"group": "apps", "version": "v1", "kind": "Deployment"}}
+	i := object.union_n([meshed, mark("annotations", "sidecar.istio.io/status"), deployment])
+	count(istio.exception) == 0 with input as testing.request(i)
+}
+
 test_what_git_declares_is_no_mark if {
-	declared := {"changes": [object.union(mark("labels", "istio.io/rev").changes[0], {"declared": true})]}
-	count(istio.exception) == 0 with input as testing.request(object.union(meshed, declared))
+	key := "security.istio.io/tlsMode"
+	declared := {"changes": [object.union(mark("labels", key).changes[0], {"declared": true})]}
+	count(istio.exception) == 0 with input as testing.request(object.union_n([meshed, pod, declared]))
+	count(istio.exception) == 1 with input as testing.request(object.union(meshed, mark("labels", key)))
 }
 
 sidecar(kind, container) := {

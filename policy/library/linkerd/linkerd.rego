@@ -4,35 +4,36 @@
 # METADATA
 # title: Linkerd marks what its injector has passed
 # description: >-
-#   Annotations and labels that Linkerd's webhooks leave on pods, templates and
-#   Services, and the CA bundles of its own webhook configurations. The keys are
-#   bound, so drift is judged as the request was.
+#   Annotations and labels that Linkerd's injector leaves on pods and Services, and
+#   the label of an extension's namespace. Keys and values are bound, so drift is
+#   judged as the request was.
 # custom:
 #   parameters:
 #   - name: accounts
 #     shape: [account]
-#     default: ["linkerd:linkerd-*", "linkerd-viz:*"]
-#     about: the service accounts of Linkerd's control plane
+#     default: ["linkerd-*:namespace-metadata"]
+#     about: the service accounts of the jobs that label the namespaces of Linkerd's extensions
 #   knows:
-#   - accounts: ["linkerd:*", "linkerd-viz:*"]
-#     kinds: ["*"]
-#     paths: ["**.caBundle"]
+#   - accounts: ["*:namespace-metadata"]
+#     kinds: [Namespace]
+#     paths: [metadata.labels, metadata.annotations]
 package library.linkerd
 
 import data.mainstay.lib
 
 # METADATA
-# title: The bundle of Linkerd's own webhooks
+# title: The namespace of an extension says so
 exception contains {
-	"reason": "the CA bundle is injected",
-	"paths": [change.path | some change in input.changes; ca_bundle(change)],
+	"reason": "this is the namespace of an extension of Linkerd",
+	"paths": [change.path | some change in input.changes; extension(change)],
 	"record": false,
 } if {
-	input.kind.group in {"admissionregistration.k8s.io", "apiregistration.k8s.io"}
-	regex.match(`(^linkerd-.*-webhook-config$|\.linkerd\.io$)`, input.name)
+	input.kind.kind == "Namespace"
+	input.kind.group == ""
+	startswith(input.name, "linkerd-")
 	some change in input.changes
-	ca_bundle(change)
-	by_linkerd
+	extension(change)
+	by_extension
 }
 
 # METADATA
@@ -42,48 +43,83 @@ exception contains {
 	"paths": [change.path | some change in input.changes; injected(change)],
 	"record": false,
 } if {
-	input.kind.kind in {"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Service"}
+	input.kind.kind == "Pod"
+	input.kind.group == ""
 	input.namespaceObject.annotations["linkerd.io/inject"] in {"enabled", "ingress"}
 	some change in input.changes
 	injected(change)
 }
 
+# METADATA
+# title: The ports of a Service that Linkerd leaves alone
+exception contains {
+	"reason": "Linkerd marks ports that it does not look into",
+	"paths": [change.path | some change in input.changes; opaque(change)],
+	"record": false,
+} if {
+	input.kind.kind == "Service"
+	input.kind.group == ""
+	some change in input.changes
+	opaque(change)
+}
+
 # The keys are those of linkerd/linkerd2, pkg/k8s/labels.go.
-injected(change) if {
-	not change.declared
-	last(change, 1) == "annotations"
-	last(change, 0) in {
-		"linkerd.io/created-by",
-		"linkerd.io/proxy-version",
-		"linkerd.io/trust-root-sha256",
-		"viz.linkerd.io/tap-enabled",
-	}
+injected(change) if annotation(change) in {
+	"linkerd.io/created-by",
+	"linkerd.io/proxy-version",
+	"linkerd.io/trust-root-sha256",
+	"viz.linkerd.io/tap-enabled",
 }
 
 injected(change) if {
 	not change.declared
-	last(change, 1) == "labels"
-	last(change, 0) in {"linkerd.io/control-plane-ns", "linkerd.io/workload-ns"}
+	array.slice(change.segments, 0, 2) == ["metadata", "labels"]
+	change.segments[2] in {"linkerd.io/control-plane-ns", "linkerd.io/workload-ns"}
 	change.to in {"linkerd", input.namespace}
 }
 
-# The injector copies it from the namespace.
+# The injector copies the namespace's settings, see AppendNamespaceAnnotations in
+# pkg/inject/inject.go.
 injected(change) if {
-	not change.declared
-	last(change, 1) == "annotations"
-	last(change, 0) == "config.linkerd.io/opaque-ports"
+	regex.match(`^(config(\.alpha|\.beta)?\.linkerd\.io/|linkerd\.io/inject$)`, annotation(change))
+	change.to == input.namespaceObject.annotations[annotation(change)]
+}
+
+injected(change) if opaque(change)
+
+opaque(change) if {
+	annotation(change) == "config.linkerd.io/opaque-ports"
 	change.to == input.namespaceObject.annotations["config.linkerd.io/opaque-ports"]
 }
 
-ca_bundle(change) if last(change, 0) == "caBundle"
+# Without a value of the namespace, some of those of
+# charts/linkerd-control-plane/values.yaml.
+opaque(change) if {
+	annotation(change) == "config.linkerd.io/opaque-ports"
+	not input.namespaceObject.annotations["config.linkerd.io/opaque-ports"]
+	every port in split(change.to, ",") {
+		port in {"25", "587", "3306", "4444", "5432", "6379", "9300", "11211"}
+	}
+}
 
-last(change, back) := change.segments[(count(change.segments) - 1) - back]
+# See linkerd/linkerd2, EXTENSIONS.md and viz/charts/linkerd-viz/templates/namespace-metadata.yaml.
+extension(change) if {
+	not change.declared
+	change.segments == ["metadata", "labels", "linkerd.io/extension"]
+	change.to == trim_prefix(input.name, "linkerd-")
+}
 
-by_linkerd if input.origin == "drift"
+# The key of an annotation that git does not set.
+annotation(change) := change.segments[2] if {
+	not change.declared
+	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
+}
 
-by_linkerd if lib.by_account(accounts)
+by_extension if input.origin == "drift"
 
-accounts := object.get(settings, "accounts", ["linkerd:linkerd-*", "linkerd-viz:*"])
+by_extension if lib.by_account(accounts)
+
+accounts := object.get(settings, "accounts", ["linkerd-*:namespace-metadata"])
 
 default settings := {}
 

@@ -13,9 +13,9 @@
 #     about: the service accounts that the controller runs under
 #   knows:
 #   - accounts: ["*:sealed-secrets*"]
-#     managers: [controller, sealed-secrets-controller]
+#     managers: [controller]
 #     kinds: [Secret]
-#     paths: [data]
+#     paths: [data, metadata.labels, metadata.annotations]
 package library.sealed_secrets
 
 import data.mainstay.lib
@@ -41,6 +41,20 @@ sealed(change) if {
 	change.segments[1] in keys
 }
 
+# Labels and annotations of the template are copied into the Secret. The values of
+# a Secret's annotations are hashed, so of those only the key is compared.
+sealed(change) if {
+	array.slice(change.segments, 0, 2) == ["metadata", "annotations"]
+	template.annotations[change.segments[2]]
+}
+
+sealed(change) if {
+	array.slice(change.segments, 0, 2) == ["metadata", "labels"]
+	change.to == template.labels[change.segments[2]]
+}
+
+template := data.cluster["bitnami.com"].SealedSecret[input.namespace][input.name].spec.template.metadata
+
 keys contains key if {
 	some key, _ in data.cluster["bitnami.com"].SealedSecret[input.namespace][input.name].spec.encryptedData
 }
@@ -50,7 +64,8 @@ keys contains key if {
 }
 
 # The controller writes into a Secret that it did not make only where the Secret
-# asks for it, see bitnami-labs/sealed-secrets, README.md.
+# asks for it, see bitnami-labs/sealed-secrets, pkg/controller/controller.go. Of a
+# Secret the values of annotations are hashed: that it is "true" can't be seen.
 managed if {
 	some mark in ["managed", "patch"]
 	input.oldObject.metadata.annotations[sprintf("sealedsecrets.bitnami.com/%s", [mark])]

@@ -18,7 +18,7 @@ at(key) := {"changes": [object.union(testing.change("data", "h1", "h2"), {"segme
 
 cluster := {"bitnami.com": {"SealedSecret": {"shop": {"db": {"spec": {
 	"encryptedData": {"password": "AgB…"},
-	"template": {"data": {"config": "x"}},
+	"template": {"data": {"config": "x"}, "metadata": {"labels": {"team": "shop"}, "annotations": {"note": "x"}}},
 }}}}}}
 
 permitted(overrides) if {
@@ -30,6 +30,15 @@ test_keys_that_are_sealed if {
 	permitted(at("password"))
 	permitted(at("config"))
 	not permitted(at("user"))
+}
+
+metadata(kind, key, to) := {"changes": [object.union(testing.added("x", to), {"segments": ["metadata", kind, key]})]}
+
+test_labels_and_annotations_of_the_template if {
+	permitted(metadata("labels", "team", "shop"))
+	permitted(metadata("annotations", "note", "hash-5"))
+	not permitted(metadata("labels", "team", "web"))
+	not permitted(metadata("annotations", "other", "hash-5"))
 }
 
 test_another_secret if {
