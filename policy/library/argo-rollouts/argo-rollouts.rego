@@ -16,7 +16,8 @@
 #   knows:
 #   - accounts: ["*:argo-rollouts"]
 #     managers: [rollouts-controller]
-#     kinds: [Service, VirtualService.networking.istio.io, DestinationRule.networking.istio.io, Ingress.networking.k8s.io]
+#     kinds: [Service, VirtualService.networking.istio.io, DestinationRule.networking.istio.io,
+#       Ingress.networking.k8s.io]
 #     paths: [spec, metadata.annotations]
 #   - accounts: ["*:argo-rollouts"]
 #     managers: [rollouts-controller]
@@ -225,19 +226,19 @@ ingress_weight(change, rollout) if {
 	balanced(rollout)
 	alb := rollout.spec.strategy.canary.trafficRouting.alb
 	prefix := object.get(alb, "annotationPrefix", "alb.ingress.kubernetes.io")
+	forwards(change.to, services(rollout))
 	some service in (services(rollout) | {object.get(alb, "rootService", "")})
 	change.path == sprintf("metadata.annotations[\"%s/actions.%s\"]", [prefix, service])
-	forwards(change.to, services(rollout))
 }
 
 # nginx: the controller's own Ingress, where git declares it.
 ingress_weight(change, rollout) if {
 	nginx := rollout.spec.strategy.canary.trafficRouting.nginx
-	some stable in array.concat([object.get(nginx, "stableIngress", "")], object.get(nginx, "stableIngresses", []))
-	input.name == sprintf("%s-%s-canary", [rollout.metadata.name, stable])
 	prefix := object.get(nginx, "annotationPrefix", "nginx.ingress.kubernetes.io")
 	change.path == sprintf("metadata.annotations[\"%s/canary-weight\"]", [prefix])
 	to_number(change.to) in numbers.range(0, 100)
+	some stable in array.concat([object.get(nginx, "stableIngress", "")], object.get(nginx, "stableIngresses", []))
+	input.name == sprintf("%s-%s-canary", [rollout.metadata.name, stable])
 }
 
 balanced(rollout) if rollout.spec.strategy.canary.trafficRouting.alb.ingress == input.name

@@ -41,7 +41,10 @@ stays(overrides) if {
 	count(rollouts.exception) == 1 with input as testing.drift(overrides) with data.cluster as cluster
 }
 
-selector(to) := object.union(kind("", "Service"), {"changes": [testing.added("spec.selector.rollouts-pod-template-hash", to)]})
+selector(to) := object.union(
+	kind("", "Service"),
+	{"changes": [testing.added("spec.selector.rollouts-pod-template-hash", to)]},
+)
 
 test_a_service_selects_a_version if {
 	permitted(selector("a1"))

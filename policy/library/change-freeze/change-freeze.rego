@@ -10,9 +10,11 @@
 # custom:
 #   parameters:
 #   - name: freezes
-#     shape: [{from: time, until: time, reason: text, "namespaces?": [text], "except?": [text], "accounts?": [account], "git?": flag}]
+#     shape: [{from: time, until: time, reason: text, "namespaces?": [text], "except?": [text], "accounts?":
+#       [account], "git?": flag}]
 #     default: []
-#     about: from when until when, and why; namespaces (all if absent), groups that are excepted, service accounts that are stopped as well, and git (true if absent)
+#     about: from when until when, and why; namespaces (all if absent), groups that are excepted, service accounts
+#       that are stopped as well, and git (true if absent)
 package library.change_freeze
 
 import data.mainstay.lib
@@ -39,7 +41,7 @@ in_force(freeze) if {
 
 stopped(freeze) if {
 	input.origin == "sync"
-	object.get(freeze, "git", true)
+	object.get(freeze, "git", true) == true
 }
 
 stopped(freeze) if {

@@ -18,7 +18,8 @@
 #     kinds: [Secret]
 #     paths: [data, metadata.annotations, metadata.labels]
 #   - accounts: ["*:external-secrets-cert-controller"]
-#     kinds: [ValidatingWebhookConfiguration.admissionregistration.k8s.io, CustomResourceDefinition.apiextensions.k8s.io]
+#     kinds: [ValidatingWebhookConfiguration.admissionregistration.k8s.io,
+#       CustomResourceDefinition.apiextensions.k8s.io]
 #     paths: ["**.caBundle"]
 package library.external_secrets
 

@@ -68,5 +68,6 @@ test_a_refresh if {
 		"changes": [testing.added("metadata.annotations.force-sync", "1764154800")],
 	}
 	count(external_secrets.exception) == 1 with input as testing.request(i)
-	count(external_secrets.exception) == 0 with input as testing.request(object.union(i, {"kind": {"kind": "SecretStore"}}))
+	store := object.union(i, {"kind": {"kind": "SecretStore"}})
+	count(external_secrets.exception) == 0 with input as testing.request(store)
 }

@@ -32,7 +32,8 @@
 #     paths: [spec.template.spec.nodeSelector, metadata.annotations]
 #   - accounts: ["*:flagger"]
 #     managers: [flagger]
-#     kinds: [Service, VirtualService.networking.istio.io, Ingress.networking.k8s.io, HTTPRoute.gateway.networking.k8s.io]
+#     kinds: [Service, VirtualService.networking.istio.io, Ingress.networking.k8s.io,
+#       HTTPRoute.gateway.networking.k8s.io]
 #     paths: [spec, metadata.annotations]
 package library.flagger
 

@@ -99,7 +99,10 @@ routes(primary, new) := [{"route": [
 	{"destination": {"host": "web-canary"}, "weight": new},
 ]}]
 
-virtual(from, to) := object.union(kind("networking.istio.io", "VirtualService"), {"changes": [testing.change("spec.http", from, to)]})
+virtual(from, to) := object.union(
+	kind("networking.istio.io", "VirtualService"),
+	{"changes": [testing.change("spec.http", from, to)]},
+)
 
 test_weights if {
 	permitted(virtual(routes(100, 0), routes(90, 10)))
@@ -108,7 +111,10 @@ test_weights if {
 	not permitted(virtual(routes(100, 0), [{"route": [{"destination": {"host": "evil"}, "weight": 100}]}]))
 }
 
-rules(primary, new) := [{"backendRefs": [{"name": "web-primary", "weight": primary}, {"name": "web-canary", "weight": new}]}]
+rules(primary, new) := [{"backendRefs": [
+	{"name": "web-primary", "weight": primary},
+	{"name": "web-canary", "weight": new},
+]}]
 
 test_weights_of_the_gateway_api if {
 	route := kind("gateway.networking.k8s.io", "HTTPRoute")

@@ -20,7 +20,8 @@
 #   knows:
 #   - accounts: ["*:istiod*"]
 #     managers: [pilot-discovery]
-#     kinds: [ValidatingWebhookConfiguration.admissionregistration.k8s.io, MutatingWebhookConfiguration.admissionregistration.k8s.io]
+#     kinds: [ValidatingWebhookConfiguration.admissionregistration.k8s.io,
+#       MutatingWebhookConfiguration.admissionregistration.k8s.io]
 #     paths: ["**.caBundle", "**.failurePolicy"]
 package library.istio
 

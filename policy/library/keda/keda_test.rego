@@ -65,7 +65,8 @@ test_another_target if {
 test_only_keda_may_ask if {
 	count(keda.exception) == 0 with input as testing.request(replicas(4)) with data.cluster as scaled(web)
 	other := testing.service_account("shop", "keda-operator")
-	count(keda.exception) == 0 with input as testing.request(object.union(other, replicas(4))) with data.cluster as scaled(web)
+	count(keda.exception) == 0 with input as testing.request(object.union(other, replicas(4)))
+		with data.cluster as scaled(web)
 }
 
 test_its_account_is_a_parameter if {

@@ -11,7 +11,8 @@
 # custom:
 #   parameters:
 #   - name: windows
-#     shape: [{days: [day], time: window, zone: zone, groups: [text], "paths?": [path], "namespaces?": [text], "kinds?": [text], "reason?": text}]
+#     shape: [{days: [day], time: window, zone: zone, groups: [text], "paths?": [path], "namespaces?": [text],
+#       "kinds?": [text], "reason?": text}]
 #     default: []
 #     about: when, who and what; a window that runs past midnight belongs to the day on which it opens
 package library.maintenance_window

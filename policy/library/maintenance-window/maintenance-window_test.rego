@@ -9,7 +9,8 @@ import data.mainstay.testing
 night := {"days": ["Saturday"], "time": "22:00-04:00", "zone": "Europe/Berlin", "groups": ["ops"]}
 
 ends(overrides, window) := {e.until |
-	some e in maintenance_window.exception with input as testing.request(object.union(testing.user("bo", ["ops"]), overrides))
+	i := object.union(testing.user("bo", ["ops"]), overrides)
+	some e in maintenance_window.exception with input as testing.request(i)
 		with data.parameters as {"maintenance-window": {"windows": [window]}}
 }
 

@@ -11,7 +11,8 @@
 #   parameters:
 #   - name: keys
 #     shape: [text]
-#     default: [istio-injection, istio.io/rev, istio.io/dataplane-mode, linkerd.io/inject, goldilocks.fairwinds.com/enabled]
+#     default: [istio-injection, istio.io/rev, istio.io/dataplane-mode, linkerd.io/inject,
+#       goldilocks.fairwinds.com/enabled]
 #     about: keys of labels and annotations; a * is any text. Those of Pod Security are not among them
 #   - name: groups
 #     shape: [text]

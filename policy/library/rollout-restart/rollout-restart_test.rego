@@ -6,8 +6,8 @@ package library.rollout_restart_test
 import data.library.rollout_restart
 import data.mainstay.testing
 
-at(key, time) := {"changes": [object.union(
-	testing.added("spec.template.metadata.annotations.x", time),
+at(key, when) := {"changes": [object.union(
+	testing.added("spec.template.metadata.annotations.x", when),
 	{"segments": ["spec", "template", "metadata", "annotations", key]},
 )]}
 
@@ -48,5 +48,8 @@ test_not_found_afterwards if {
 test_nothing_else if {
 	some e in rollout_restart.exception with input as testing.request(at(kubectl, "2026-11-23T12:00:00Z"))
 	e.paths == ["spec.template.metadata.annotations.x"]
+}
+
+test_another_change if {
 	count(rollout_restart.exception) == 0 with input as testing.request({})
 }

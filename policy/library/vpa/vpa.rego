@@ -39,14 +39,12 @@ recommended(change) if {
 	count(change.segments) >= 5
 	size := count(change.segments)
 	array.slice(change.segments, size - 3, size - 1) == ["resources", "requests"]
-	list := change.segments[size - 5]
-	element := change.segments[size - 4]
+	change.segments[size - 5] in {"containers", "initContainers"}
 	resource := change.segments[size - 1]
-	list in {"containers", "initContainers"}
 	resource in {"cpu", "memory"}
-	some advice in advised
-	element == sprintf("[name=%s]", [advice.containerName])
 	asked := quantity(resource, change.to)
+	some advice in advised
+	change.segments[size - 4] == sprintf("[name=%s]", [advice.containerName])
 	asked >= quantity(resource, advice.lowerBound[resource])
 	asked <= quantity(resource, advice.upperBound[resource])
 }

@@ -46,7 +46,8 @@ test_beyond_the_recommendation if {
 
 test_another_container if {
 	advice := [object.union(autoscaler.status.recommendation.containerRecommendations[0], {"containerName": "other"})]
-	not permits(requests("cpu", "1"), object.union(autoscaler, {"status": {"recommendation": {"containerRecommendations": advice}}}))
+	other := {"status": {"recommendation": {"containerRecommendations": advice}}}
+	not permits(requests("cpu", "1"), object.union(autoscaler, other))
 }
 
 test_an_autoscaler_that_is_off if {
