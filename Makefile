@@ -83,7 +83,7 @@ chart: $(HELM) ## lint and render the chart
 
 .PHONY: regal
 regal: $(REGAL) ## build Regal, and try Mainstay's rules for it
-	PATH="$(CURDIR)/$(dir $(REGAL)):$$PATH" $(GO) test ./policy/regal ./cmd/mainstay -run 'Regal|Rules|policy-regal'
+	PATH="$(CURDIR)/$(dir $(REGAL)):$$PATH" $(GO) test ./policy/regal ./cmd/mainstay -run 'Regal|Rules|TestStories/policy-regal'
 
 GENERATED := 'config/crds/*.yaml' config/v1alpha1/zz_generated.deepcopy.go $(CRD_TEMPLATES)
 .PHONY: current

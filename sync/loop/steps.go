@@ -76,15 +76,17 @@ func (l *Loop) loadPolicies(ctx context.Context, gs *v1alpha1.GitSync, snapshot 
 	return policiesResult{message: message, carried: true}
 }
 
-// policyModules reads the Rego files of the policy folders, by path.
+// policyModules reads the Rego files of the policy folders, by path. Hidden
+// folders below them are left out, as mainstay policy does it.
 func policyModules(tree fs.FS, folders []string) (map[string]string, error) {
 	modules := map[string]string{}
 	for _, folder := range folders {
-		err := fs.WalkDir(tree, path.Clean(folder), func(name string, entry fs.DirEntry, err error) error {
+		root := path.Clean(folder)
+		err := fs.WalkDir(tree, root, func(name string, entry fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return err
-			case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
+			case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != root:
 				return fs.SkipDir // .regal, for example, has rules that are no policies
 			case entry.IsDir() || !strings.HasSuffix(name, ".rego"):
 				return nil

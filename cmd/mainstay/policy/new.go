@@ -196,8 +196,12 @@ func copied(name, from string) (map[string]string, error) {
 			"import data."+own+"\n", "import data."+name+" as "+own[len("library."):]+"\n",
 			"import data."+own+" as ", "import data."+name+" as ",
 		).Replace(text)
-		suffix := strings.TrimPrefix(filepath.Base(file), from)
-		files[name+suffix] = record.ReplaceAllString(text, "")
+		// The order of imports depends on the name.
+		var rego string
+		if err := formatted(record.ReplaceAllString(text, ""), &rego); err != nil {
+			return nil, fmt.Errorf("copy %s: %w", file, err)
+		}
+		files[name+strings.TrimPrefix(filepath.Base(file), from)] = rego
 	}
 	return files, nil
 }

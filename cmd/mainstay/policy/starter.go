@@ -112,6 +112,16 @@ project:
   roots:
     - %[1]s
 rules:
+  imports:
+    # Objects of the cluster, grants and parameters are data that no file holds.
+    unresolved-reference:
+      except-paths:
+        - "data.{cluster,grants,parameters}"
+        - "data.{cluster,grants,parameters}.**"
+  performance:
+    # A test asks a policy with an input of its own, in helpers as well.
+    with-outside-test-context:
+      ignore: {files: ["*_test.rego"]}
   idiomatic:
     # Mainstay asks the rules exception and deny.
     no-defined-entrypoint:
@@ -122,6 +132,8 @@ rules:
     use-object-union-n:
       ignore: {files: [%[1]s/mainstay/**]}
   style:
+    external-reference:
+      ignore: {files: ["*_test.rego"]}
     line-length:
       ignore: {files: [%[1]s/mainstay/**]}
 `, dir),
