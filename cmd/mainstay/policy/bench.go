@@ -88,13 +88,8 @@ than --threshold, and 2 if it could not be measured.`,
 		if err != nil {
 			return unclear(err)
 		}
-		if b.output == "json" {
-			err = writeJSON(cmd.OutOrStdout(), result)
-		} else {
-			b.write(cmd.OutOrStdout(), result)
-		}
-		if err != nil {
-			return unclear(err)
+		if err := report(cmd, b.output, result, func(w io.Writer) error { b.write(w, result); return nil }); err != nil {
+			return err
 		}
 		if len(result.Slower) > 0 {
 			return found(fmt.Errorf("slower than %s by more than %.0f%%: %s", b.baseline, b.threshold, strings.Join(result.Slower, ", ")))
@@ -125,17 +120,9 @@ func (b *bench) run(ctx context.Context, dirs []string) (*benched, error) {
 			return nil, fmt.Errorf("read baseline %s: %w", b.baseline, err)
 		}
 	}
-	source, err := readFolders(dirs)
+	_, program, err := compileFolders(ctx, dirs)
 	if err != nil {
 		return nil, err
-	}
-	engine, err := policy.New(ctx, policy.Options{MaskSecret: mask})
-	if err != nil {
-		return nil, err
-	}
-	program, err := engine.Compile(ctx, source)
-	if err != nil {
-		return nil, fmt.Errorf("%w: mainstay policy check says more", err)
 	}
 	inputs, err := b.documents(ctx, program)
 	if err != nil {

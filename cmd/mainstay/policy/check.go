@@ -182,11 +182,7 @@ func (c *check) run(ctx context.Context, dirs []string) (*checked, error) {
 // examine looks at one source: what keeps it from being loaded, or else what
 // compiles and is a mistake all the same. It counts the entry rules as well.
 func examine(ctx context.Context, source policy.Source, schemas pitfall.Schemas, now time.Time) ([]finding, int, error) {
-	engine, err := policy.New(ctx, policy.Options{})
-	if err != nil {
-		return nil, 0, err
-	}
-	program, err := engine.Compile(ctx, source)
+	_, program, err := compiled(ctx, source)
 	if err != nil {
 		found, err := errorsOf(err)
 		return found, 0, err

@@ -16,11 +16,7 @@ func entriesOf(ctx context.Context, source policy.Source) ([]policy.Entry, error
 	if len(source.Modules) == 0 {
 		return nil, nil
 	}
-	engine, err := policy.New(ctx, policy.Options{})
-	if err != nil {
-		return nil, err
-	}
-	program, err := engine.Compile(ctx, source)
+	_, program, err := compiled(ctx, source)
 	if err != nil {
 		return nil, fmt.Errorf("compile the policies: %w", err)
 	}

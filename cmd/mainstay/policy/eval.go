@@ -75,13 +75,8 @@ could not be found out.`,
 		if err != nil {
 			return unclear(err)
 		}
-		if e.output == "json" {
-			err = writeJSON(cmd.OutOrStdout(), judged)
-		} else {
-			e.write(cmd.OutOrStdout(), judged)
-		}
-		if err != nil {
-			return unclear(err)
+		if err := report(cmd, e.output, judged, func(w io.Writer) error { e.write(w, judged); return nil }); err != nil {
+			return err
 		}
 		for _, c := range judged.Changes {
 			if c.Verdict != string(policy.Permit) {
@@ -142,17 +137,9 @@ type evaluated struct {
 }
 
 func (e *eval) run(ctx context.Context, dirs, command []string) (*evaluated, error) {
-	source, err := readFolders(dirs)
+	engine, program, err := compileFolders(ctx, dirs)
 	if err != nil {
 		return nil, err
-	}
-	engine, err := policy.New(ctx, policy.Options{MaskSecret: mask})
-	if err != nil {
-		return nil, err
-	}
-	program, err := engine.Compile(ctx, source)
-	if err != nil {
-		return nil, fmt.Errorf("%w: mainstay policy check says more", err)
 	}
 	program.Enforce()
 	if err := e.loadData(engine); err != nil {

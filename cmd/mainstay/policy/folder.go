@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -49,4 +50,28 @@ func readFolders(folders []string) (policy.Source, error) {
 		return policy.Source{}, fmt.Errorf("there is no *.rego below %s: mainstay policy new writes a first one", strings.Join(folders, ", "))
 	}
 	return policy.Source{Key: folderKey, Modules: modules}, nil
+}
+
+// compiled is a source in an engine that holds nothing else. Values of Secrets
+// are hashed as the webhook does it.
+func compiled(ctx context.Context, source policy.Source) (*policy.Engine, *policy.Program, error) {
+	engine, err := policy.New(ctx, policy.Options{MaskSecret: mask})
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := engine.Compile(ctx, source)
+	return engine, program, err
+}
+
+// compileFolders is for commands that only work on policies without a mistake.
+func compileFolders(ctx context.Context, folders []string) (*policy.Engine, *policy.Program, error) {
+	source, err := readFolders(folders)
+	if err != nil {
+		return nil, nil, err
+	}
+	engine, program, err := compiled(ctx, source)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: mainstay policy check says more", err)
+	}
+	return engine, program, nil
 }

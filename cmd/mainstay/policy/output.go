@@ -49,6 +49,21 @@ func folders(cmd *cobra.Command) {
 	}
 }
 
+// report writes what came of a command: as JSON where that is asked for, else as
+// text says.
+func report(cmd *cobra.Command, output string, result any, text func(io.Writer) error) error {
+	var err error
+	if output == "json" {
+		err = writeJSON(cmd.OutOrStdout(), result)
+	} else {
+		err = text(cmd.OutOrStdout())
+	}
+	if err != nil {
+		return unclear(err)
+	}
+	return nil
+}
+
 // writeJSON writes one indented document.
 func writeJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)

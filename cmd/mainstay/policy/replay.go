@@ -93,13 +93,8 @@ would, and 2 if that could not be found out.`,
 				return unclear(err)
 			}
 			result := judge.result()
-			if output == "json" {
-				err = writeJSON(cmd.OutOrStdout(), result)
-			} else {
-				err = result.write(cmd.OutOrStdout())
-			}
-			if err != nil {
-				return unclear(err)
+			if err := report(cmd, output, result, result.write); err != nil {
+				return err
 			}
 			if len(result.Flips) > 0 {
 				return found(fmt.Errorf("%s would be decided otherwise", count(result.flipped(), "decision")))

@@ -76,14 +76,10 @@ delete without an end, or if recorded decisions would be others.`,
 			if err != nil {
 				return unclear(err)
 			}
-			if output == "json" {
-				err = writeJSON(cmd.OutOrStdout(), r)
-			} else {
-				err = r.write(cmd.OutOrStdout(), output == "markdown")
-			}
+			err = report(cmd, output, r, func(w io.Writer) error { return r.write(w, output == "markdown") })
 			switch {
 			case err != nil:
-				return unclear(err)
+				return err
 			case len(r.Wide) > 0:
 				return found(fmt.Errorf("without an end and for everything: %s", strings.Join(r.Wide, ", ")))
 			case r.Replay != nil && len(r.Replay.Flips) > 0:

@@ -98,13 +98,9 @@ if that could not be found out.`,
 					return unclear(err)
 				}
 			}
-			if output == "json" {
-				err = writeJSON(cmd.OutOrStdout(), result)
-			} else {
-				result.print(cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, write)
-			}
+			err = report(cmd, output, result, func(w io.Writer) error { result.print(w, cmd.ErrOrStderr(), dir, write); return nil })
 			if err != nil {
-				return unclear(err)
+				return err
 			}
 			if missing := groups.missing(); missing != nil {
 				return unclear(missing)

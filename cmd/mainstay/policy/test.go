@@ -143,11 +143,7 @@ func (t *tests) result(ctx context.Context, dirs []string) (*tested, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := policy.New(ctx, policy.Options{})
-	if err != nil {
-		return nil, err
-	}
-	program, err := engine.Compile(ctx, source)
+	_, program, err := compiled(ctx, source)
 	if err != nil {
 		return nil, err
 	}
