@@ -152,7 +152,7 @@ func withoutWebhook(t *testing.T, do func()) {
 }
 
 func groups() [][]scenario {
-	return [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration(), drifts(), lifecycle()}
+	return [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration(), drifts(), lifecycle(), failures()}
 }
 
 func TestScenarios(t *testing.T) {
@@ -177,7 +177,7 @@ func checkTable(t *testing.T) {
 
 Config Sync is the nearest relative: it denies changes to what git declares at admission, too. These are the scenarios of its own tests of
 the admission webhook (A), the decisions of its webhook one by one (V), its comparison of fields (F), the marker that has it ignore changes (C), the
-merging of its configuration (M), and of those of its correction of drift (B), conflicts (D) and lifecycle (E) what this version has, each as a black-box test against a real API server. Where Mainstay does something else, the last column says why.
+merging of its configuration (M), and of those of its correction of drift (B), conflicts (D), and lifecycle and errors (E) what has a counterpart here, each as a black-box test against a real API server. Where Mainstay does something else, the last column says why.
 
 "Ignored" objects do not exist here: what comes nearest is an exception for ` + "`paths: [\"**\"]`" + ` of the object.
 
