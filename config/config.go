@@ -141,6 +141,11 @@ type Sync struct {
 	// MaxFetchBytes bounds what one fetch from a git server may transfer; 8 GiB
 	// where it is 0. More is an error.
 	MaxFetchBytes int64 `json:"maxFetchBytes,omitempty"`
+	// Submodules are the beginnings of https URLs, for example
+	// https://git.example.org/shared/, from which the submodules of GitSyncs with
+	// spec.source.submodules: Follow may come. Those on the server of their own
+	// repository may always; no credentials are sent to others.
+	Submodules []string `json:"submodules,omitempty"`
 	// PushWebhook hears from git servers that something was pushed; absent: each
 	// GitSync looks when its interval is over.
 	PushWebhook *PushWebhook `json:"pushWebhook,omitempty"`

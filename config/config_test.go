@@ -138,6 +138,7 @@ func TestParseRefuses(t *testing.T) {
 		"no parallelism":                      {header + "sync: {parallelism: 0}", "sync.parallelism: must be between 1 and 256"},
 		"a push webhook without a Secret":     {header + "sync: {pushWebhook: {bindAddress: ':9292'}}", "sync.pushWebhook.secretName: must name the Secret"},
 		"a push webhook without an address":   {header + "sync: {pushWebhook: {secretName: push}}", "sync.pushWebhook.bindAddress: must be host:port"},
+		"submodules from a server alone":      {header + "sync: {submodules: [git.example.org]}", "sync.submodules[0]: must be the beginning of an https URL"},
 		"a negative bound on fetches":         {header + "sync: {maxFetchBytes: -1}", "sync.maxFetchBytes: must be 0 or a number of bytes, is -1"},
 		"grants without a duration":           {header + "breakGlass: {maxDuration: 0s}", "breakGlass.maxDuration: must be more than 0s and at most 24h0m0s, is 0s"},
 		"grants for days":                     {header + "breakGlass: {maxDuration: 25h}", "breakGlass.maxDuration: must be more than 0s and at most 24h0m0s"},

@@ -73,6 +73,11 @@ func (c *Config) Validate() error {
 			wrong("sync.pushWebhook.secretName", "must name the Secret with what the git servers sign with, is %q", push.SecretName)
 		}
 	}
+	for i, prefix := range c.Sync.Submodules {
+		if u, err := url.Parse(prefix); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+			wrong(fmt.Sprintf("sync.submodules[%d]", i), "must be the beginning of an https URL, for example https://git.example.org/shared/, is %q", prefix)
+		}
+	}
 	if n := c.Sync.MaxFetchBytes; n < 0 {
 		wrong("sync.maxFetchBytes", "must be 0 or a number of bytes, is %d", n)
 	}

@@ -194,7 +194,7 @@ func TestGitSyncsHaveDefaults(t *testing.T) {
 	}
 	want := map[string]any{
 		"source": map[string]any{
-			"url": https, "path": ".", "ref": map[string]any{"branch": "main"},
+			"url": https, "path": ".", "ref": map[string]any{"branch": "main"}, "submodules": "Refuse",
 		},
 		"interval": "1m", "timeout": "5m", "adopt": "Equal", "prune": true, "maxPrune": "50%", "deletionPolicy": "Orphan", "health": "Wait",
 		"enforcement": map[string]any{"mode": "Enforce", "undeclared": "RejectPeople", "controllers": "Refuse"},

@@ -252,12 +252,33 @@ type Source struct {
 	// +optional
 	AllowRewind bool `json:"allowRewind,omitempty"`
 
+	// Submodules says what becomes of submodules under path: Refuse (default)
+	// makes them an error, Follow reads them at the commits that git pins. They
+	// have to be on the server of the repository, whose credentials they are
+	// fetched with, or where the operator's configuration allows it.
+	// +optional
+	// +kubebuilder:default=Refuse
+	Submodules Submodules `json:"submodules,omitempty"`
+
 	// WebURL is a template for links to a file and line: {commit}, {file} and
 	// {line} are replaced. Guessed from URL where it is empty.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	WebURL string `json:"webURL,omitempty"`
 }
+
+// Submodules says what becomes of submodules.
+//
+// +kubebuilder:validation:Enum=Refuse;Follow
+type Submodules string
+
+// The values of Submodules.
+const (
+	// SubmodulesRefuse makes a submodule that would be read an error.
+	SubmodulesRefuse Submodules = "Refuse"
+	// SubmodulesFollow reads submodules at the commits that git pins.
+	SubmodulesFollow Submodules = "Follow"
+)
 
 // VerifyMode says which commits have to be signed.
 //

@@ -34,7 +34,8 @@ func (l *Loop) request(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (sour
 	r := source.Request{
 		URL: gs.Spec.Source.URL, Auth: auth,
 		Branch: ref.Branch, Tag: ref.Tag, SemVer: ref.SemVer, Commit: ref.Commit, Name: ref.Name,
-		Now: p.requested(gs),
+		Submodules: gs.Spec.Source.Submodules == v1alpha1.SubmodulesFollow,
+		Now:        p.requested(gs),
 	}
 	if !r.Now && !p.pushed(gs) {
 		r.MaxAge = min(sharedLook, intervalOf(gs)/10)

@@ -39,6 +39,19 @@ func OpenLocal(folder string) (*Local, error) {
 	return &Local{Root: work.Filesystem.Root(), repo: repo}, nil
 }
 
+// Addresses are the URLs of the repository's remotes.
+func (l *Local) Addresses() []string {
+	remotes, err := l.repo.Remotes()
+	if err != nil {
+		return nil
+	}
+	var urls []string
+	for _, r := range remotes {
+		urls = append(urls, r.Config().URLs...)
+	}
+	return urls
+}
+
 // Revision reads what a commit, branch, tag or any other name that git knows
 // stands for. The tree is like that of a Snapshot.
 func (l *Local) Revision(name string) (Revision, fs.FS, error) {

@@ -36,6 +36,9 @@ type Request struct {
 	// Name is a full ref, for example refs/pull/7/head.
 	Name string
 	Auth Auth
+	// Submodules brings the submodules of the commit, too, at the commits that it
+	// pins.
+	Submodules bool
 	// LastCommit is the commit that the caller has already. While the ref
 	// points to it, nothing is fetched and the Snapshot is not Changed.
 	LastCommit string

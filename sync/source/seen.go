@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"path"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -78,15 +79,40 @@ func (r *Reads) note(name string, list bool) {
 	}
 }
 
+// Same tells that a file reads as it did when as was seen. Then it counts as
+// read, and need not be: whoever has what came of it goes on with that.
+func (r *Reads) Same(name string, as Seen) bool {
+	at := read{name: name}
+	before, known := as[at]
+	if !known {
+		return false
+	}
+	now := r.tree.mark(at)
+	if now != before {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[at] = now
+	return true
+}
+
 // mark is equal for what reads the same. A folder's is its names and their
 // modes alone: whoever goes on to read what is in it is noted with that.
 func (t *tree) mark(at read) string {
+	name := at.name
+	if at.list {
+		name += "/" // the names in a submodule are its own tree's
+	}
+	if sub, _, rest := t.below(name); sub != nil {
+		return sub.mark(read{path.Clean(rest), at.list})
+	}
 	info, err := t.find("stat", at.name)
 	switch {
 	case err != nil:
 		return "error: " + err.Error()
 	case !info.IsDir():
-		return info.entry.Mode.String() + info.entry.Hash.String()
+		return string(append(info.entry.Mode.Bytes(), info.entry.Hash[:]...))
 	case !at.list || info.entry.Mode == filemode.Submodule:
 		return info.entry.Mode.String()
 	}

@@ -39,8 +39,9 @@ type Snapshot struct {
 	Revision Revision
 	// FS reads the commit's tree; nil while nothing has Changed. It is safe
 	// for concurrent use, and implements fs.ReadDirFS, fs.ReadFileFS and
-	// fs.StatFS. A symbolic link or a submodule is listed, and opening it is an
-	// error, so that nothing outside the tree can be reached. It stays readable
+	// fs.StatFS. A symbolic link, or a submodule unless Request.Submodules, is
+	// listed, and opening it is an error, so that nothing outside the tree can
+	// be reached. It stays readable
 	// while its repository is fetched at least once a day, for another 256
 	// changes.
 	FS fs.FS
@@ -56,7 +57,7 @@ var ErrSymlink = errors.New("is a symbolic link, which Mainstay does not follow:
 
 // ErrSubmodule is the error for a folder that is a submodule, and what would be
 // in it.
-var ErrSubmodule = errors.New("is a submodule, which Mainstay does not follow: follow its repository with a GitSync of its own, or list the folder in .mainstayignore")
+var ErrSubmodule = errors.New("is a submodule, and submodules are not followed: set spec.source.submodules to Follow, follow its repository with a GitSync of its own, or list the folder in .mainstayignore")
 
 // maxFile bounds a file that is read as a whole.
 const maxFile = 64 << 20
@@ -67,6 +68,9 @@ type tree struct {
 	root plumbing.Hash
 	// suspect is the clone's: it is not fetched into again.
 	suspect *atomic.Bool
+	// submodules by their paths, where they are followed.
+	submodules map[string]*tree
+	followed   bool
 
 	// mu guards the store, which is not safe for concurrent use.
 	mu      sync.Mutex
@@ -88,6 +92,10 @@ var (
 
 // Open implements fs.FS.
 func (t *tree) Open(name string) (fs.File, error) {
+	if sub, prefix, rest := t.below(name); sub != nil {
+		f, err := sub.Open(rest)
+		return f, under(prefix, err)
+	}
 	info, err := t.find("open", name)
 	if err != nil {
 		return nil, err
@@ -109,6 +117,10 @@ func (t *tree) Open(name string) (fs.File, error) {
 
 // Stat implements fs.StatFS.
 func (t *tree) Stat(name string) (fs.FileInfo, error) {
+	if sub, prefix, rest := t.below(name); sub != nil {
+		info, err := sub.Stat(rest)
+		return info, under(prefix, err)
+	}
 	info, err := t.find("stat", name)
 	if err != nil {
 		return nil, err
@@ -118,6 +130,10 @@ func (t *tree) Stat(name string) (fs.FileInfo, error) {
 
 // ReadFile implements fs.ReadFileFS.
 func (t *tree) ReadFile(name string) ([]byte, error) {
+	if sub, prefix, rest := t.below(name); sub != nil {
+		content, err := sub.ReadFile(rest)
+		return content, under(prefix, err)
+	}
 	info, err := t.find("read", name)
 	if err != nil {
 		return nil, err
@@ -158,6 +174,10 @@ func (t *tree) blob(h plumbing.Hash) (content []byte, err error) {
 
 // ReadDir implements fs.ReadDirFS.
 func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	if sub, prefix, rest := t.below(name + "/"); sub != nil {
+		entries, err := sub.ReadDir(path.Clean(rest))
+		return entries, under(prefix, err)
+	}
 	info, err := t.find("readdir", name)
 	if err != nil {
 		return nil, err
@@ -166,7 +186,7 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("is not a folder")}
 	}
 	if info.entry.Mode == filemode.Submodule {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: ErrSubmodule}
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: t.notFollowed()}
 	}
 	t.mu.Lock()
 	f, err := t.folder(name)
@@ -222,7 +242,7 @@ func (t *tree) folder(name string) (*folder, error) {
 		case !ok:
 			return nil, fs.ErrNotExist
 		case e.Mode == filemode.Submodule:
-			return nil, fmt.Errorf("%s %w", name, ErrSubmodule)
+			return nil, fmt.Errorf("%s %w", name, t.notFollowed())
 		case e.Mode == filemode.Symlink:
 			return nil, fmt.Errorf("%s %w", name, ErrSymlink)
 		case e.Mode != filemode.Dir:

@@ -33,6 +33,9 @@ type Options struct {
 	// LeastPause and MostPause bound how long a server is left alone after it
 	// failed once, and many times in a row. Default 1s and 1m.
 	LeastPause, MostPause time.Duration
+	// Submodules are the beginnings of https URLs from which submodules may come,
+	// without credentials, beside the server of their own repository.
+	Submodules []string
 }
 
 const defaultMaxPack = 8 << 30
@@ -95,6 +98,9 @@ func (s *Store) Fetch(ctx context.Context, req Request) (Snapshot, error) {
 		return Snapshot{}, explain(err, req.URL, &req.Auth)
 	}
 	snapshot, after, err := s.fetch(ctx, t, req)
+	if err == nil {
+		after, err = s.follow(ctx, t, snapshot, req)
+	}
 	if err != nil {
 		f := explain(err, req.URL, &t.auth)
 		f.after = after

@@ -320,7 +320,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	server := newServer(cfg.Webhook.BindAddress, handler, tlsConfig, log.WithName("webhook"))
 
 	// The sync loop.
-	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir, MaxPack: cfg.Sync.MaxFetchBytes})
+	repositories, err := source.New(source.Options{Dir: cfg.Sync.CacheDir, MaxPack: cfg.Sync.MaxFetchBytes, Submodules: cfg.Sync.Submodules})
 	if err != nil {
 		return nil, err
 	}
