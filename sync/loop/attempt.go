@@ -59,6 +59,9 @@ type attempt struct {
 	conflicting []*ownership.Record
 	// movedFrom are the GitSyncs that objects are taken over from.
 	movedFrom map[types.NamespacedName]bool
+	// kept are kinds of which objects are taken over from the inventory, with
+	// one of each.
+	kept map[schema.GroupKind]*ownership.Entry
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
 	entries map[ownership.ID]*ownership.Entry
@@ -126,8 +129,11 @@ func stageOf(id ownership.ID) stage {
 }
 
 func foundation(id ownership.ID) bool {
-	return id.Group == "" && id.Kind == "Namespace" ||
-		id.Group == "apiextensions.k8s.io" && id.Kind == "CustomResourceDefinition"
+	return id.Group == "" && id.Kind == "Namespace" || definition(id)
+}
+
+func definition(id ownership.ID) bool {
+	return id.Group == "apiextensions.k8s.io" && id.Kind == "CustomResourceDefinition"
 }
 
 // changed are the planned objects of a stage, in a stable order.
@@ -176,10 +182,11 @@ func (l *Loop) begin(gs *v1alpha1.GitSync, revision ownership.Revision) *attempt
 	return a
 }
 
-// attempt compares the rendered objects with the inventory. Nothing is written.
-func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object) (*attempt, error) {
+// attempt compares the rendered objects, and those that were kept, with the
+// inventory. Nothing is written.
+func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object, kept []*ownership.Entry) (*attempt, error) {
 	a := l.begin(gs, revision)
-	if len(objects) == 0 && len(a.before) > 0 {
+	if len(objects)+len(kept) == 0 && len(a.before) > 0 {
 		return nil, &failure{"EmptyRender", fmt.Errorf(
 			"%s declares nothing under %s, where %d objects are held: nothing is pruned; delete the GitSync to let them go",
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
@@ -194,7 +201,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		return nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
 	a.others = l.versions(a.sync.Key())
-	var problems []error
+	problems := a.keep(kept, kinds, l.Index)
 	for i := range objects {
 		err := a.add(&objects[i], kinds, l.Index)
 		if f, ok := errors.AsType[*failure](err); ok && a.observe && f.reason == kindNotInstalled {
@@ -231,17 +238,11 @@ func serviceAccount(gs *v1alpha1.GitSync) string {
 
 // add puts one rendered object into the attempt.
 func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) error {
-	resource, err := kinds.resource(o)
+	resource, err := a.may(o.ID, o.GroupVersionKind(), kinds, index)
 	if err != nil {
 		return err
 	}
-	if a.tenant && o.ID.Namespace != a.sync.Namespace {
-		return fmt.Errorf("%s is outside namespace %s: a GitSync there may only declare objects of that namespace", o.ID, a.sync.Namespace)
-	}
-	if err := a.conflict(o.ID, index); err != nil {
-		return err
-	}
-	if err := a.others.conflict(o); err != nil {
+	if err := a.besides(o); err != nil {
 		return err
 	}
 	object := o.DeepCopy()
@@ -282,6 +283,20 @@ func (a *attempt) add(o *render.Object, kinds *kinds, index *ownership.Index) er
 	a.entries[o.ID] = entry
 	a.planned[o.ID] = p
 	return nil
+}
+
+// may checks that an object can be declared here, and returns its resource.
+func (a *attempt) may(id ownership.ID, gvk schema.GroupVersionKind, kinds *kinds, index *ownership.Index) (resource string, err error) {
+	if resource, err = kinds.resource(id, gvk); err != nil {
+		return "", err
+	}
+	if a.tenant && id.Namespace != a.sync.Namespace {
+		return "", fmt.Errorf("%s is outside namespace %s: a GitSync there may only declare objects of that namespace", id, a.sync.Namespace)
+	}
+	if err := a.conflict(id, index); err != nil {
+		return "", err
+	}
+	return resource, a.others.conflict(gvk)
 }
 
 // same returns the entry of an object that need not be planned anew: its
@@ -356,14 +371,14 @@ func (l *Loop) versions(key types.NamespacedName) versions {
 
 // conflict is an error where another GitSync declares the kind in another
 // version.
-func (v versions) conflict(o *render.Object) error {
-	r := v[o.ID.GroupKind()]
-	if r == nil || r.Version == o.GroupVersionKind().Version {
+func (v versions) conflict(gvk schema.GroupVersionKind) error {
+	r := v[gvk.GroupKind()]
+	if r == nil || r.Version == gvk.Version {
 		return nil
 	}
 	content := r.Current()
 	return &failure{"Conflict", fmt.Errorf("%s is declared in version %s here and in version %s by GitSync %s at %s:%d: choose one of them for all",
-		o.ID.GroupKind(), o.GetAPIVersion(), r.APIVersion(), r.Sync.Key(), content.File, content.Line)}
+		gvk.GroupKind(), gvk.GroupVersion(), r.APIVersion(), r.Sync.Key(), content.File, content.Line)}
 }
 
 // conflicts looks again when the inventory is written: two GitSyncs may have
@@ -423,7 +438,7 @@ func newKinds(mapper meta.RESTMapper, objects []render.Object) *kinds {
 	k := &kinds{mapper: mapper, brought: map[schema.GroupKind]broughtKind{}, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}
 	for i := range objects {
 		o := &objects[i]
-		if o.ID.Group != "apiextensions.k8s.io" || o.ID.Kind != "CustomResourceDefinition" {
+		if !definition(o.ID) {
 			continue
 		}
 		group := text(o.Object, "spec", "group")
@@ -457,8 +472,7 @@ func text(object map[string]any, path ...string) string {
 
 // resource of an object; it also checks that the object has a namespace
 // exactly if its kind wants one.
-func (k *kinds) resource(o *render.Object) (string, error) {
-	gvk := o.GroupVersionKind()
+func (k *kinds) resource(id ownership.ID, gvk schema.GroupVersionKind) (string, error) {
 	var resource string
 	var namespaced bool
 	b, brought := k.brought[gvk.GroupKind()]
@@ -476,10 +490,10 @@ func (k *kinds) resource(o *render.Object) (string, error) {
 		resource, namespaced = mapping.Resource.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace
 	}
 	switch {
-	case namespaced && o.ID.Namespace == "":
-		return "", fmt.Errorf("%s has no metadata.namespace: write one, or set spec.targetNamespace; Mainstay does not guess it", o.ID)
-	case !namespaced && o.ID.Namespace != "":
-		return "", fmt.Errorf("%s has a metadata.namespace, but its kind has none: remove it", o.ID)
+	case namespaced && id.Namespace == "":
+		return "", fmt.Errorf("%s has no metadata.namespace: write one, or set spec.targetNamespace; Mainstay does not guess it", id)
+	case !namespaced && id.Namespace != "":
+		return "", fmt.Errorf("%s has a metadata.namespace, but its kind has none: remove it", id)
 	}
 	return resource, nil
 }

@@ -104,7 +104,7 @@ func (l *Loop) declaredBy(ctx context.Context, gs *v1alpha1.GitSync) (func(owner
 		entries := l.Index.Entries(key)
 		return func(id ownership.ID) bool { return entries[id] != nil && !unfinished(entries[id]) }, nil
 	}
-	objects, _, err := l.render(ctx, gs, snapshot)
+	objects, _, err := l.render(ctx, gs, unseen, snapshot)
 	if err != nil {
 		return nil, err
 	}

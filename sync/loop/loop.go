@@ -455,14 +455,13 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if l.untouched(gs, p, snapshot.FS) {
 		return revision, l.carryOver(ctx, gs, p, revision)
 	}
-	objects, from, err := l.render(ctx, gs, snapshot)
+	objects, kept, err := l.render(ctx, gs, p, snapshot)
 	if err != nil {
 		return revision, err
 	}
-	p.rendered = from
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a, err := l.attempt(gs, revision, objects)
+	a, err := l.attempt(gs, revision, objects, kept)
 	if err != nil {
 		return revision, l.moving(ctx, a, err)
 	}

@@ -18,26 +18,33 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/sync/render"
 	"github.com/mainstay-gitops/mainstay/sync/render/sops"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
 
-// render turns a commit's tree into objects, and tells what they depend on.
-func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, snapshot source.Snapshot) ([]render.Object, rendered, error) {
+// render turns a commit's tree into objects, and notes what they depend on. What
+// files declare that were not parsed, since they are as they were, is returned
+// as the inventory has it.
+func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, p *pass, snapshot source.Snapshot) ([]render.Object, []*ownership.Entry, error) {
 	tree, reads := snapshot.FS, source.Watch(snapshot.FS)
 	if reads != nil {
 		tree = reads
 	}
-	objects, kind, options, err := l.renderTree(ctx, gs, tree)
+	k := l.keeps(gs, p, reads)
+	objects, kind, options, err := l.renderTree(ctx, gs, tree, k.known)
 	if err != nil {
-		return nil, rendered{}, err
+		return nil, nil, err
 	}
-	return objects, seenBy(gs, snapshot.Revision.Commit, reads, kind, &options), nil
+	p.rendered = seenBy(gs, snapshot.Revision.Commit, reads, kind, &options)
+	p.rendered.parsed = k.asked - k.same
+	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects)+len(k.entries), "filesAsBefore", k.same)
+	return objects, k.entries, nil
 }
 
 // renderTree renders any tree.
-func (l *Loop) renderTree(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS) (objects []render.Object, kind v1alpha1.RenderType, options render.Options, err error) {
+func (l *Loop) renderTree(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS, known func(file string) bool) (objects []render.Object, kind v1alpha1.RenderType, options render.Options, err error) {
 	options, err = RenderOptions(gs, l.o.Namespace)
 	if err != nil {
 		return nil, "", options, &failure{"RenderFailed", err}
@@ -54,11 +61,11 @@ func (l *Loop) renderTree(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS)
 	if options.Keys, err = l.keys(ctx, gs); err != nil {
 		return nil, "", options, err
 	}
+	options.Known = known
 	objects, err = render.Objects(ctx, tree, options)
 	if err != nil {
 		return nil, "", options, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
-	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects))
 	return objects, kind, options, nil
 }
 

@@ -25,7 +25,9 @@ type rendered struct {
 	commit  string
 	seen    source.Seen
 	cluster [sha256.Size]byte
-	helm    bool
+	// kind is the way of it; parsed are how many plain manifests it parsed.
+	kind   v1alpha1.RenderType
+	parsed int
 }
 
 // seenBy notes what a rendering read. What SOPS has encrypted depends on keys,
@@ -35,8 +37,8 @@ func seenBy(gs *v1alpha1.GitSync, commit string, reads *source.Reads, kind v1alp
 	if reads == nil || gs.Spec.Render.Decryption != nil {
 		return r
 	}
-	r.seen, r.helm = reads.Seen(), kind == v1alpha1.RenderHelm
-	if r.helm {
+	r.seen, r.kind = reads.Seen(), kind
+	if kind == v1alpha1.RenderHelm {
 		r.cluster = clusterDigest(&o.Helm)
 	}
 	return r
@@ -54,6 +56,19 @@ func clusterDigest(h *render.Helm) [sha256.Size]byte {
 // untouched tells that a commit would render to what is applied: everything was
 // brought in, nobody asks for more, and all that was read is as it was.
 func (l *Loop) untouched(gs *v1alpha1.GitSync, p *pass, tree fs.FS) bool {
+	if !l.settled(gs, p) || !p.rendered.seen.In(tree) {
+		return false
+	}
+	if p.rendered.kind != v1alpha1.RenderHelm {
+		return true
+	}
+	var now render.Helm
+	return l.capabilities(&now) == nil && clusterDigest(&now) == p.rendered.cluster
+}
+
+// settled tells that what was rendered last is what is applied, all of it, and
+// that nobody asks for more.
+func (l *Loop) settled(gs *v1alpha1.GitSync, p *pass) bool {
 	if p.commit == "" || p.rendered.commit == "" || p.generation != gs.Generation || p.pruning || observing(gs) || p.requested(gs) {
 		return false
 	}
@@ -66,14 +81,7 @@ func (l *Loop) untouched(gs *v1alpha1.GitSync, p *pass, tree fs.FS) bool {
 			return false
 		}
 	}
-	if !p.rendered.seen.In(tree) {
-		return false
-	}
-	if !p.rendered.helm {
-		return true
-	}
-	var now render.Helm
-	return l.capabilities(&now) == nil && clusterDigest(&now) == p.rendered.cluster
+	return true
 }
 
 // carryOver has a commit applied that changes none of the objects: the

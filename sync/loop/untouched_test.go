@@ -4,8 +4,12 @@
 package loop
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -64,5 +68,101 @@ func TestACommitElsewhereRendersNothing(t *testing.T) {
 		s.push("base/cm.yaml", configMap("settings", "two"))
 		s.loop.pass(s.sync).notBefore = s.loop.pass(s.sync).notBefore.AddDate(-1, 0, 0)
 		applied(t, true)
+	})
+}
+
+func TestOnlyFilesThatChangedAreParsed(t *testing.T) {
+	s := newTheatre(t)
+	s.push("apps/settings.yaml", configMap("settings", "one"))
+	s.push("apps/more.yaml", configMap("more", "one")+"---\n"+configMap("most", "one"))
+	s.push("apps/local.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: local, annotations: {config.kubernetes.io/local-config: \"true\"}}\n")
+	s.synced()
+	p := s.loop.pass(s.sync)
+	// renders looks once more, wants so many files parsed and those objects held.
+	renders := func(t *testing.T, parsed int, want ...string) {
+		t.Helper()
+		s.synced()
+		if p.rendered.parsed != parsed {
+			t.Errorf("%d files were parsed, want %d", p.rendered.parsed, parsed)
+		}
+		var have []string
+		for id, e := range s.loop.Index.Entries(s.sync) {
+			have = append(have, id.Name+" of "+e.Applied.File)
+		}
+		slices.Sort(have)
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("held (-want +have):\n%s", diff)
+		}
+	}
+	// fails has the commit fail for its one file, and then, in the order of files,
+	// for all of them.
+	fails := func(t *testing.T, words ...string) {
+		t.Helper()
+		s.fails("RenderFailed", words...)
+		if p.rendered.parsed != 1 {
+			t.Errorf("%d files were parsed, want 1", p.rendered.parsed)
+		}
+		s.fails("RenderFailed")
+		p.notBefore = time.Time{}
+	}
+	t.Run("of the first commit all", func(t *testing.T) {
+		renders(t, 3, "more of apps/more.yaml", "most of apps/more.yaml", "settings of apps/settings.yaml")
+	})
+	t.Run("then the one that changed", func(t *testing.T) {
+		s.push("apps/settings.yaml", configMap("settings", "two"))
+		renders(t, 1, "more of apps/more.yaml", "most of apps/more.yaml", "settings of apps/settings.yaml")
+		if got := s.configMap("settings").Data["key"]; got != "two" {
+			t.Errorf("settings is %q, want two", got)
+		}
+	})
+	t.Run("and again", func(t *testing.T) {
+		s.push("apps/more.yaml", configMap("more", "one"))
+		renders(t, 1, "more of apps/more.yaml", "settings of apps/settings.yaml")
+	})
+	t.Run("none where a file goes, and its objects go with it", func(t *testing.T) {
+		s.push("apps/local.yaml", "")
+		s.push("apps/more.yaml", "")
+		renders(t, 0, "settings of apps/settings.yaml")
+	})
+	t.Run("a file that is renamed", func(t *testing.T) {
+		s.git("mv", "apps/settings.yaml", "apps/other.yaml")
+		s.push("apps/new.yaml", configMap("new", "one"))
+		renders(t, 2, "new of apps/new.yaml", "settings of apps/other.yaml")
+	})
+	t.Run("a file that is ignored from now on, and no longer", func(t *testing.T) {
+		s.push("apps/.mainstayignore", "new.yaml\n")
+		renders(t, 0, "settings of apps/other.yaml")
+		s.push("apps/.mainstayignore", "")
+		renders(t, 1, "new of apps/new.yaml", "settings of apps/other.yaml")
+	})
+	t.Run("an object that another file has already is declared twice", func(t *testing.T) {
+		s.push("apps/again.yaml", configMap("settings", "three"))
+		fails(t, "apps/again.yaml:1: ConfigMap", "is declared twice: here and in apps/other.yaml:1")
+		s.push("apps/again.yaml", "")
+		renders(t, 2, "new of apps/new.yaml", "settings of apps/other.yaml")
+	})
+	t.Run("a kind in another version than in another file", func(t *testing.T) {
+		scaler := func(version, name string) string {
+			return "apiVersion: autoscaling/" + version + "\nkind: HorizontalPodAutoscaler\nmetadata: {name: " + name + ", namespace: " + s.sync.Namespace +
+				"}\nspec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}}\n"
+		}
+		s.push("apps/v2.yaml", scaler("v2", "x"))
+		renders(t, 1, "new of apps/new.yaml", "settings of apps/other.yaml", "x of apps/v2.yaml")
+		s.push("apps/v1.yaml", scaler("v1", "z"))
+		fails(t, "apps/v1.yaml:1", "in version autoscaling/v1 here and in version autoscaling/v2 in apps/v2.yaml:1")
+		s.push("apps/v1.yaml", "")
+		renders(t, 3, "new of apps/new.yaml", "settings of apps/other.yaml", "x of apps/v2.yaml")
+	})
+	t.Run("all where somebody asks for it", func(t *testing.T) {
+		s.edit(func(gs *v1alpha1.GitSync) {
+			gs.Annotations = map[string]string{v1alpha1.RequestedAtAnnotation: "now"}
+		})
+		renders(t, 3, "new of apps/new.yaml", "settings of apps/other.yaml", "x of apps/v2.yaml")
+	})
+	t.Run("all where the spec has changed, with a namespace for all of them", func(t *testing.T) {
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.TargetNamespace = s.sync.Namespace })
+		renders(t, 3, "new of apps/new.yaml", "settings of apps/other.yaml", "x of apps/v2.yaml")
+		s.push("apps/new.yaml", configMap("new", "two"))
+		renders(t, 3, "new of apps/new.yaml", "settings of apps/other.yaml", "x of apps/v2.yaml")
 	})
 }

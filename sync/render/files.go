@@ -24,13 +24,15 @@ type walker struct {
 	root     string
 	skip     map[string]bool
 	patterns []gitignore.Pattern
+	known    func(file string) bool
 	files    []string
+	count    int // with those that are known
 	problems *problems
 }
 
 // manifests lists the files to read, in lexical order.
 func manifests(ctx context.Context, fsys fs.FS, opts Options, problems *problems) ([]string, error) {
-	w := &walker{fsys: fsys, root: clean(opts.Path), skip: map[string]bool{}, problems: problems}
+	w := &walker{fsys: fsys, root: clean(opts.Path), skip: map[string]bool{}, known: opts.Known, problems: problems}
 	for _, p := range opts.SkipPaths {
 		w.skip[clean(p)] = true
 	}
@@ -85,6 +87,12 @@ func (w *walker) visit(name string, entry fs.DirEntry) error {
 	if !isManifest(name) {
 		return nil
 	}
+	if w.count++; w.count > maxFiles {
+		return fmt.Errorf("%s has more than %d manifests: choose a smaller folder in spec.source.path, or list folders in %s", w.root, maxFiles, ignoreFile)
+	}
+	if w.known != nil && w.known(name) {
+		return nil
+	}
 	info, err := entry.Info()
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
@@ -92,9 +100,6 @@ func (w *walker) visit(name string, entry fs.DirEntry) error {
 	if info.Size() > maxBytes {
 		w.problems.add(name, 0, "has %d bytes, and more than %d are not read: split it, or list it in %s", info.Size(), maxBytes, ignoreFile)
 		return nil
-	}
-	if len(w.files) == maxFiles {
-		return fmt.Errorf("%s has more than %d manifests: choose a smaller folder in spec.source.path, or list folders in %s", w.root, maxFiles, ignoreFile)
 	}
 	w.files = append(w.files, name)
 	return nil

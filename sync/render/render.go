@@ -27,6 +27,10 @@ type Options struct {
 	// SkipPaths are files and folders to leave out of plain rendering, from the
 	// tree's root: the policy folders.
 	SkipPaths []string
+	// Known tells that the caller has what came of a file of plain manifests: it
+	// is not read, and its objects are left out. What may be wrong between them
+	// and others is the caller's to find. nil: every file is read.
+	Known func(file string) bool
 	// Type is the way to render; empty for Auto.
 	Type v1alpha1.RenderType
 	// Variables replace ${name} in the objects' strings. nil: nothing is replaced.
