@@ -19,9 +19,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/sync/render"
 )
 
-// between renders both sides in each folder that matches, and returns what
-// differs. No cluster is asked.
-func between(ctx context.Context, from, to git, pattern string, progress io.Writer) ([]Result, error) {
+// between renders both sides in each folder that matches, and what the GitSyncs
+// in it follow, and returns what differs. No cluster is asked.
+func (p *pull) between(ctx context.Context, pattern string, progress io.Writer) ([]Result, error) {
+	from, to := p.from, p.to
 	folders, err := matching(pattern, from.tree, to.tree)
 	if err != nil {
 		return nil, err
@@ -46,7 +47,14 @@ func between(ctx context.Context, from, to git, pattern string, progress io.Writ
 		if r.Objects, err = changed(old, next, newMask()); err != nil {
 			return nil, err
 		}
-		results = append(results, r)
+		syncs, own, err := p.below(ctx, folder, old, next)
+		if err != nil {
+			return nil, err
+		}
+		if !own {
+			results = append(results, r)
+		}
+		results = append(results, syncs...)
 	}
 	return results, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
+	rendering "github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
@@ -33,7 +34,9 @@ folder of the working copy before it is pushed, or against a branch, tag or
 commit of the clone it is called in. The values of Secrets are not shown.
 
 With --base and --clusters it compares two revisions of git, rendered folder by
-folder, and asks no cluster: for pull requests.
+folder, and asks no cluster: for pull requests. Where a folder has manifests of
+GitSyncs that follow this repository, what they apply is compared, too, rendered
+with their path, values and targetNamespace.
 
 The status is 0 if nothing differs, 1 if something does, 2 if that could not be
 found out.`,
@@ -98,7 +101,14 @@ func (f *flags) revisions(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	results, err := between(cmd.Context(), from, to, f.clusters, cmd.ErrOrStderr())
+	p := &pull{from: from, to: to, system: f.System, addresses: local.Addresses()}
+	for i, address := range p.addresses {
+		p.addresses[i] = bare(address)
+	}
+	if p.keys, err = rendering.ReadKeys(f.keys); err != nil {
+		return err
+	}
+	results, err := p.between(cmd.Context(), f.clusters, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}

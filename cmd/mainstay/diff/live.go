@@ -259,7 +259,7 @@ func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, pat
 	if r.Objects, err = c.compare(ctx, want, base, f.live); err != nil {
 		return nil, err
 	}
-	if err := c.permitted(gs, want, base, r.Objects); err != nil {
+	if err := c.permitted(gs, want, base, r); err != nil {
 		return nil, err
 	}
 	r.Objects = append(r.Objects, leaves...)

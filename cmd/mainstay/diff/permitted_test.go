@@ -4,6 +4,7 @@
 package diff
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -36,12 +37,41 @@ func TestWhatIsPermittedDoesNotDiffer(t *testing.T) {
 			objects := []Object{o}
 			base := map[ownership.ID]*ownership.Entry{id: {ID: id, Applied: &ownership.Content{Desired: []byte(two)}}}
 			c := &cluster{mask: newMask()}
-			if err := c.permitted(gs, declarations{id: {desired: []byte(tt.git)}}, base, objects); err != nil {
+			if err := c.permitted(gs, declarations{id: {desired: []byte(tt.git)}}, base, &Result{Objects: objects}); err != nil {
 				t.Fatal(err)
 			}
 			if objects[0].State != tt.want {
 				t.Errorf("it is %s, want %s", objects[0].State, tt.want)
 			}
 		})
+	}
+}
+
+func TestWhatTheStatusDoesNotListIsSaid(t *testing.T) {
+	id := ownership.ID{Kind: "ConfigMap", Namespace: "shop", Name: "many"}
+	gs := new(v1alpha1.GitSync)
+	paths := []string{"data.a", "data.b", "data.c", "data.d", "data.e"}
+	gs.Status.Drift = v1alpha1.DriftCounts{Current: 1, Permitted: 27, Objects: []v1alpha1.DriftedObject{
+		{Kind: "ConfigMap", Namespace: "shop", Name: "many", State: v1alpha1.StatePermitted, Rule: "policies.many", Paths: paths},
+	}}
+	o := object(id, Differs)
+	for _, path := range append(paths, "data.f") {
+		o.Changes = append(o.Changes, Change{Path: path})
+	}
+	const text = `{"metadata": {"name": "many"}}`
+	base := map[ownership.ID]*ownership.Entry{id: {ID: id, Applied: &ownership.Content{Desired: []byte(text)}}}
+	r := &Result{Objects: []Object{o}}
+	if err := (&cluster{mask: newMask()}).permitted(gs, declarations{id: {desired: []byte(text)}}, base, r); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	r.write(&out)
+	for _, want := range []string{"~ ConfigMap shop/many  policies.many permits 5 of its fields", "… and 27 more objects differ"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("there is no %q in\n%s", want, &out)
+		}
+	}
+	if r.Objects[0].State != Differs {
+		t.Errorf("it is %s, and not all of it is known to be permitted", r.Objects[0].State)
 	}
 }

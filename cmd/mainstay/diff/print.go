@@ -19,10 +19,14 @@ type Result struct {
 	To   string `json:"to"`
 	// Folder that was rendered, with --clusters.
 	Folder string `json:"folder,omitempty"`
+	// GitSync of that folder whose own path was rendered, as namespace/name.
+	GitSync string `json:"gitSync,omitempty"`
 	// Objects that differ or, with --live, all.
 	Objects []Object `json:"objects"`
 	// Compared counts the objects that were.
 	Compared int `json:"compared"`
+	// Note is what could not be told.
+	Note string `json:"note,omitempty"`
 }
 
 // count the objects in some states.
@@ -52,6 +56,9 @@ func (r *Result) write(w io.Writer) {
 	title := r.From + " → " + r.To
 	if r.Folder != "" {
 		title = r.Folder + ": " + title
+		if r.GitSync != "" {
+			title = r.Folder + ", GitSync " + r.GitSync + ": " + r.From + " → " + r.To
+		}
 	}
 	fmt.Fprintln(w, title)
 	for _, o := range r.Objects {
@@ -74,6 +81,9 @@ func (r *Result) write(w io.Writer) {
 			}
 			fmt.Fprintf(w, "    %s\n      - %s%s\n      + %s\n", c.Path, shown(c.From), by, shown(c.To))
 		}
+	}
+	if r.Note != "" {
+		fmt.Fprintln(w, r.Note)
 	}
 	switch n := r.differing(); n {
 	case 0:
