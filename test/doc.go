@@ -2,5 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package test holds what is true of the repository as a whole: which package
-// may import which, and that each of them says what it guarantees.
+// may import which, that each of them says what it guarantees, and that the
+// README knows every reason for which a GitSync is not ready.
 package test
