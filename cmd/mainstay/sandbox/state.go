@@ -29,7 +29,7 @@ type State struct {
 	Repository string `json:"repository"`
 	// Logs is the folder of the logs.
 	Logs string `json:"logs"`
-	// Bin is a folder with kubectl.
+	// Bin is a folder with kubectl and mainstay.
 	Bin string `json:"bin"`
 	// Ports are the controller's ports on the loopback address.
 	Ports Ports `json:"ports"`

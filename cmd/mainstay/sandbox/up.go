@@ -107,7 +107,7 @@ func up(ctx context.Context, opts Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(cluster, bins, opts.Empty); err != nil {
+	if err := s.prepare(cluster, bins, opts); err != nil {
 		return nil, err
 	}
 	admin := cluster.RESTConfig(controlplane.Admin)
@@ -136,7 +136,7 @@ func up(ctx context.Context, opts Options) (*State, error) {
 }
 
 // prepare writes the files that a sandbox's user needs.
-func (s *State) prepare(cluster *controlplane.Cluster, bins controlplane.Binaries, empty bool) error {
+func (s *State) prepare(cluster *controlplane.Cluster, bins controlplane.Binaries, opts Options) error {
 	if err := s.save(); err != nil {
 		return fmt.Errorf("write the sandbox's state: %w", err)
 	}
@@ -146,14 +146,25 @@ func (s *State) prepare(cluster *controlplane.Cluster, bins controlplane.Binarie
 	if err := os.MkdirAll(s.Bin, 0o700); err != nil {
 		return err
 	}
-	link := filepath.Join(s.Bin, "kubectl")
-	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// The second name makes kubectl mainstay of it.
+	for name, program := range map[string]string{"kubectl": bins.Kubectl, "mainstay": opts.Controller[0], "kubectl-mainstay": opts.Controller[0]} {
+		if err := link(program, filepath.Join(s.Bin, name)); err != nil {
+			return err
+		}
+	}
+	return seedRepository(s.Repository, opts.Empty)
+}
+
+// link makes a symbolic link anew.
+func link(program, name string) error {
+	program, err := filepath.Abs(program)
+	if err != nil {
 		return err
 	}
-	if err := os.Symlink(bins.Kubectl, link); err != nil {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return seedRepository(s.Repository, empty)
+	return os.Symlink(program, name)
 }
 
 // step says what begins, and returns what says how that ended.
