@@ -245,8 +245,10 @@ func hoist(c *ast.Compiler) *ast.Error {
 			row := r.Location.Row
 			r = r.Copy()
 			r.Module = entry
+			// The compiler writes into terms, and small signed numbers are one term
+			// for the whole process, which decisions read meanwhile.
 			r.Head.Key = ast.ArrayTerm(ast.StringTerm(name+"."+kind), ast.StringTerm(file),
-				ast.IntNumberTerm(row), r.Head.Key).SetLocation(r.Head.Key.Location)
+				ast.UIntNumberTerm(uint64(row)), r.Head.Key).SetLocation(r.Head.Key.Location)
 			entry.Rules = append(entry.Rules, r)
 		}
 	}
