@@ -47,6 +47,7 @@ func DecodeChunk(data []byte) ([]*Entry, error) {
 	defer z.Close()
 	dec := json.NewDecoder(bufio.NewReader(io.LimitReader(z, maxChunk)))
 	var entries []*Entry
+	seen := repeated{strings: map[string]string{}, raw: map[string]json.RawMessage{}}
 	for {
 		e := new(Entry)
 		switch err := dec.Decode(e); {
@@ -55,6 +56,34 @@ func DecodeChunk(data []byte) ([]*Entry, error) {
 		case err != nil:
 			return nil, fmt.Errorf("decode entry %d of chunk: %w", len(entries)+1, err)
 		}
+		for _, c := range []*Content{e.Applied, e.Attempted} {
+			if c != nil {
+				seen.share(c)
+			}
+		}
 		entries = append(entries, e)
+	}
+}
+
+// repeated holds one copy of each value that many entries have alike: the
+// revision that changed them, the file they are in and their field sets. They
+// are most of what an entry would take.
+type repeated struct {
+	strings map[string]string
+	raw     map[string]json.RawMessage
+}
+
+func (r *repeated) share(c *Content) {
+	for _, s := range []*string{&c.Revision.Name, &c.Revision.Commit, &c.Revision.Author, &c.Revision.Subject, &c.File} {
+		if known, ok := r.strings[*s]; ok {
+			*s = known
+		} else {
+			r.strings[*s] = *s
+		}
+	}
+	if known, ok := r.raw[string(c.Fields)]; ok {
+		c.Fields = known
+	} else {
+		r.raw[string(c.Fields)] = c.Fields
 	}
 }

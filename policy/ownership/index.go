@@ -125,6 +125,7 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 	x.mu.RUnlock()
 
 	records := make(map[ID]*Record, len(entries))
+	sets := parsed{}
 	for _, e := range entries {
 		// Field sets are parsed once for each content, outside the lock.
 		r := &Record{Entry: e, Sync: sync}
@@ -140,15 +141,11 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 			}
 		}
 		var err error
-		if r.AppliedSet == nil && e.Applied != nil && len(e.Applied.Fields) > 0 {
-			if r.AppliedSet, err = fieldset.ParseSet(e.Applied.Fields); err != nil {
-				return fmt.Errorf("fields of %s: %w", e.ID, err)
-			}
+		if r.AppliedSet, err = sets.of(e.Applied, r.AppliedSet); err != nil {
+			return fmt.Errorf("fields of %s: %w", e.ID, err)
 		}
-		if r.AttemptedSet == nil && e.Attempted != nil && len(e.Attempted.Fields) > 0 {
-			if r.AttemptedSet, err = fieldset.ParseSet(e.Attempted.Fields); err != nil {
-				return fmt.Errorf("attempted fields of %s: %w", e.ID, err)
-			}
+		if r.AttemptedSet, err = sets.of(e.Attempted, r.AttemptedSet); err != nil {
+			return fmt.Errorf("attempted fields of %s: %w", e.ID, err)
 		}
 		records[e.ID] = r
 	}
@@ -170,6 +167,30 @@ func (x *Index) Replace(sync *Sync, entries []*Entry) error {
 	}
 	x.notify()
 	return nil
+}
+
+// parsed are field sets by their FieldsV1: objects of one kind mostly declare
+// the same fields, and a set is larger than all else that is kept of an object.
+type parsed map[string]*fieldset.Set
+
+// of returns the set of a content: the known one if there is one, else that of
+// a content that declares the same fields, else a new one. It is nil where the
+// content has no fields.
+func (p parsed) of(c *Content, known *fieldset.Set) (*fieldset.Set, error) {
+	if c == nil || len(c.Fields) == 0 {
+		return known, nil
+	}
+	if same := p[string(c.Fields)]; same != nil {
+		return same, nil
+	}
+	if known == nil {
+		var err error
+		if known, err = fieldset.ParseSet(c.Fields); err != nil {
+			return nil, err
+		}
+	}
+	p[string(c.Fields)] = known
+	return known, nil
 }
 
 // place makes r the record by which an object is judged, unless another GitSync

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -158,6 +159,13 @@ func (g *guard) Listed(resource schema.GroupVersionResource, names map[watch.Nam
 			}
 		}
 	}
+}
+
+// idle waits until nothing is left to be looked at, or returns ctx's error.
+func (g *guard) idle(ctx context.Context) error {
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
+		return g.queue.Len() == 0, nil
+	})
 }
 
 // run works until ctx ends.

@@ -348,9 +348,14 @@ func (l *Loop) Start(ctx context.Context) error {
 }
 
 // settle gives back what starting needed: for a moment every object is in
-// memory twice, and the runtime would keep that for the process's life.
+// memory twice, and then each is looked at once. The runtime would keep all of
+// that for the process's life.
 func (l *Loop) settle(ctx context.Context) {
-	if l.watcher.Synced(ctx) == nil {
+	if l.watcher.Synced(ctx) != nil {
+		return
+	}
+	debug.FreeOSMemory()
+	if l.guard.idle(ctx) == nil {
 		debug.FreeOSMemory()
 	}
 }
