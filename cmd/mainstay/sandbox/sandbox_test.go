@@ -163,19 +163,20 @@ func checkAlice(t *testing.T, s *State) {
 func TestAFailedUpSaysWhyAndLeavesNothingRunning(t *testing.T) {
 	tests := map[string]struct {
 		behaviour string
+		timeout   time.Duration
 		want      []string
 	}{
 		"the controller ends": {
-			behaviour: "ends", want: []string{"the controller has ended", "no such flag"},
+			behaviour: "ends", timeout: time.Minute, want: []string{"the controller has ended", "no such flag"},
 		},
 		"the GitSync never gets ready": {
-			behaviour: "refuses", want: []string{"after 3s", "Ready is False (StandIn): apps/web.yaml:3: no such kind"},
+			behaviour: "refuses", timeout: 8 * time.Second, want: []string{"after 8s", "Ready is False (StandIn): apps/web.yaml:3: no such kind"},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			opts := options(t, test.behaviour)
-			opts.Timeout = 3 * time.Second
+			opts.Timeout = test.timeout
 			_, err := Up(t.Context(), opts)
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
