@@ -69,16 +69,17 @@ var limits = map[string]estimate{
 	"bits.xor":           numbered,
 	"bits.negate":        numbered,
 
-	"concat":            concatenated,
-	"sprintf":           printed,
-	"replace":           replacing,
-	"strings.replace_n": replacingMany,
-	"regex.replace":     regexReplacing,
-	"split":             splitting,
-	"strings.split_n":   splitting,
-	"regex.split":       regexSplitting(0, 1),
-	"regex.find_n":      regexSplitting(0, 1),
-	"regex.match":       regexMatching(0, 1),
+	"concat":                   concatenated,
+	"sprintf":                  printed,
+	"internal.template_string": interpolated,
+	"replace":                  replacing,
+	"strings.replace_n":        replacingMany,
+	"regex.replace":            regexReplacing,
+	"split":                    splitting,
+	"strings.split_n":          splitting,
+	"regex.split":              regexSplitting(0, 1),
+	"regex.find_n":             regexSplitting(0, 1),
+	"regex.match":              regexMatching(0, 1),
 	"regex.template_match": func(args []*ast.Term) (int, error) {
 		return 0, limited("the product of the lengths", length(args[0])*length(args[1]), maxGlob)
 	},
@@ -457,6 +458,18 @@ func printed(args []*ast.Term) (int, error) {
 		n, width = n+width, 0
 	}
 	return n + verbs*longest, nil
+}
+
+// interpolated is for $"…{x}…": each part stands in the text once, an expression
+// as a set that holds its value.
+func interpolated(args []*ast.Term) (int, error) {
+	n := 0
+	if parts, ok := args[0].Value.(*ast.Array); ok {
+		for i := range parts.Len() {
+			n += termSize * weight(parts.Elem(i), maxMade/termSize+1)
+		}
+	}
+	return n, nil
 }
 
 func replacing(args []*ast.Term) (int, error) {

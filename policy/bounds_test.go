@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/types"
 )
 
 // doubled doubles an expression over x so many times.
@@ -45,6 +46,8 @@ func TestAPolicyCanHurtNobody(t *testing.T) {
 		"one that is replaced by many":                    doubled(`"aaaaaaaaaaaaaaaa"`, `strings.replace_n({"a": x}, x)`, 10),
 		"one that is encoded":                             doubled(`"aaaaaaaaaaaaaaaa"`, `hE.encode(x)`, 40),
 		"one that is printed":                             doubled(`"aaaaaaaaaaaaaaaa"`, `sprintf("%s%s", [x, x])`, 40),
+		"one that is interpolated":                        doubled(`"aaaaaaaaaaaaaaaa"`, `$"{x}{x}"`, 40),
+		"a list that is interpolated":                     doubled(`"aaaaaaaaaaaaaaaa"`, `$"{[x, x, {"k": x}]}"`, 40),
 		"one that is printed wide":                        `count(sprintf("%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d%999999d", [1])) > 0`,
 		"one that is split":                               doubled(`"aaaaaaaaaaaaaaaa"`, `concat("", array.concat(split(x, ""), split(x, "")))`, 40),
 		"a list that grows":                               doubled(`[1, 2, 3, 4]`, `array.concat(x, x)`, 40),
@@ -54,6 +57,9 @@ func TestAPolicyCanHurtNobody(t *testing.T) {
 		"the same, flattened":                             doubled(`[1]`, `[x, x]`, 60) + "\n\tcount(array.flatten(x60)) > 0",
 		"the same, walked":                                doubled(`[1]`, `[x, x]`, 60) + "\n\tcount([p | walk(x60, [p, _])]) > 0",
 		"objects that hold themselves twice, joined":      doubled(`{"a": 1}`, `{"a": x, "b": x}`, 60) + "\n\tcount(object.union(x60, x60)) > 0",
+		"a list of all combinations":                      "l := [[a, b, c] | some a in numbers.range(1, 2000); some b in numbers.range(1, 2000); some c in numbers.range(1, 2000)]\n\tcount(l) > 0",
+		"an object of them":                               "o := {k: [a, b] | some a in numbers.range(1, 5000); some b in numbers.range(1, 5000); k := (a * 10000) + b}\n\tcount(o) > 0",
+		"a question about each of them":                   "every a in numbers.range(1, 50000) {\n\t\tevery b in numbers.range(1, 50000) { a + b > 0 }\n\t}\n\tfalse",
 		"a slow pattern on a long text":                   `regex.match("(((a{1,100}){1,10}){1,10})*b", concat("", [sprintf("%999999s", ["a"]), "a"]))`,
 		"a long path by a pattern of many":                "some i in numbers.range(1, 1000)\n\tsome j in numbers.range(1, 1000)\n\tglob.match(sprintf(\"%d*%d*\", [i, j]), [], sprintf(\"%1000d\", [i]))",
 	} {
@@ -126,6 +132,34 @@ func membered(times int) string {
 	return b.String()
 }
 
+// Whatever may be called makes no more than a fixed number of times its arguments,
+// or is behind a limit: a function that OPA adds is not forgotten.
+func TestWhatMakesTextsAndCollectionsIsBehindALimit(t *testing.T) {
+	small := map[string]bool{
+		// What these make is no longer than one of their arguments.
+		"array.reverse": true, "array.slice": true, "object.get": true, "object.keys": true,
+		"minus": true, "max": true, "min": true,
+		"substring": true, "trim": true, "trim_left": true, "trim_right": true, "trim_prefix": true, "trim_suffix": true, "trim_space": true,
+		"indexof_n": true, "glob.quote_meta": true, "urlquery.decode": true, "type_name": true,
+		// A fixed size, or what is looked at one by one, until the deadline.
+		"crypto.md5": true, "crypto.sha1": true, "crypto.sha256": true,
+		"time.clock": true, "time.date": true, "time.diff": true, "time.format": true, "time.weekday": true,
+		"uri.parse": true, "walk": true, "rego.metadata.chain": true, "rego.metadata.rule": true,
+		"internal.print": true, "internal.test_case": true,
+	}
+	for name := range strings.FieldsSeq(allowedBuiltins) {
+		b := ast.BuiltinMap[name]
+		if b == nil || limits[name] != nil || small[name] {
+			continue
+		}
+		switch result := b.Decl.Result().(type) {
+		case nil, types.Boolean, types.Number:
+		default:
+			t.Errorf("%s makes %s without a limit", name, result)
+		}
+	}
+}
+
 // The functions behind a limit are OPA's own, and give what OPA's give.
 func TestWhatFunctionsBehindALimitGive(t *testing.T) {
 	e := newEngine(t, module(`package p
@@ -140,6 +174,7 @@ exception contains {"reason": "r", "paths": ["**"]} if {
 	round(1.6) == 2
 	abs(-3) == 3
 	sum([1, 2]) + product({2, 3}) == 9
+	$"{1 + 1} of {["a"]}" == "2 of [\"a\"]"
 	format_int(255, 16) == "ff"
 	units.parse_bytes("1Ki") == 1024
 	bits.and(6, 3) == 2
