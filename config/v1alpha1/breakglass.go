@@ -289,7 +289,7 @@ type BreakGlassStatus struct {
 	Settled []BreakGlassChange `json:"settled,omitempty"`
 	// Told is the last notice of an end that was given.
 	// +optional
-	Told *BreakGlassNotice `json:"told,omitempty"`
+	Told *EndNotice `json:"told,omitempty"`
 }
 
 // BreakGlassChange is what was changed of one object under a grant.
@@ -325,8 +325,8 @@ const (
 	SettledOverwritten = "Overwritten"
 )
 
-// BreakGlassNotice is a notice that was given of an end.
-type BreakGlassNotice struct {
+// EndNotice is a notice that was given of the end of an exception.
+type EndNotice struct {
 	// End that comes.
 	End metav1.Time `json:"end"`
 	// Before is how long before it the notice was due.

@@ -524,6 +524,9 @@ type GitSyncStatus struct {
 	// Suspended tells that enforcement is suspended, by whom and until when.
 	// +optional
 	Suspended *Suspended `json:"suspended,omitempty"`
+	// Off tells that mainstay-off is in force, why and until when.
+	// +optional
+	Off *Off `json:"off,omitempty"`
 	// Repository says since when the repository can't be read; absent where it
 	// can.
 	// +optional
@@ -545,6 +548,18 @@ type Suspended struct {
 	By string `json:"by"`
 	// Since and Until are its beginning and its end.
 	Since metav1.Time `json:"since"`
+	Until metav1.Time `json:"until"`
+	// Reason that was given.
+	Reason string `json:"reason"`
+	// Told is the last notice of its end that was given.
+	// +optional
+	Told *EndNotice `json:"told,omitempty"`
+}
+
+// Off is mainstay-off in force, or over while what was changed meanwhile stays
+// because the repository can't be read.
+type Off struct {
+	// Until is its end.
 	Until metav1.Time `json:"until"`
 	// Reason that was given.
 	Reason string `json:"reason"`

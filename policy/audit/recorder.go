@@ -278,7 +278,7 @@ func (r *Recorder) announce(change *policy.Change, decision policy.Decision, rea
 	if decision.Verdict == policy.Refuse {
 		e.kind, quiet = corev1.EventTypeWarning, refusalQuiet
 	}
-	if decision.Event != "" && decision.Severity == SeverityCritical {
+	if decision.Event != "" && severity(decision) != "info" {
 		e.kind = corev1.EventTypeWarning
 	}
 	again, due := r.said.fresh(key, quiet, now)

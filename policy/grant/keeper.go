@@ -167,7 +167,7 @@ func (k *Keeper) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		again = next
 	}
 	if notice != nil {
-		bg.Status.Told = &v1alpha1.BreakGlassNotice{End: metav1.NewTime(notice.End), Before: metav1.Duration{Duration: notice.Before}}
+		bg.Status.Told = notice.Due
 	}
 	k.count(req.NamespacedName, bg.Status.Phase)
 	if equality.Semantic.DeepEqual(before.Status, bg.Status) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ending"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 )
 
@@ -24,9 +25,8 @@ type Notice struct {
 	BreakGlass types.NamespacedName
 	// Requester and Approver are who should know; an emergency has no approver.
 	Requester, Approver string
-	// End that comes, and how long Before it this was due.
-	End    time.Time
-	Before time.Duration
+	// Due is which notice of which end this is.
+	Due *v1alpha1.EndNotice
 	// Reverts tells that git's values come back then.
 	Reverts bool
 	// Changes that stand.
@@ -50,23 +50,11 @@ func (k *Keeper) notice(bg *v1alpha1.BreakGlass) (*Notice, time.Duration) {
 		}
 		from, end, reverts = end, status.HeldUntil.Time, true
 	}
-	var due *Notice
-	var next time.Duration
-	for _, before := range k.o.Notices {
-		at := end.Add(-before)
-		switch told := status.Told; {
-		case !at.After(from), !now.Before(end), told != nil && told.End.Time.Equal(end) && told.Before.Duration <= before:
-		case now.Before(at):
-			if next == 0 {
-				next = at.Sub(now)
-			}
-		default:
-			due = &Notice{End: end, Before: before} // the last that is due counts
-		}
-	}
-	if due == nil {
+	told, next := ending.Exception{From: from, End: end, Told: status.Told}.Due(k.o.Notices, now)
+	if told == nil {
 		return nil, next
 	}
+	due := &Notice{Due: told}
 	due.BreakGlass = types.NamespacedName{Namespace: bg.Namespace, Name: bg.Name}
 	due.Requester, due.Approver, due.Reverts, due.Changes = bg.Spec.RequestedBy, bg.Spec.ApprovedBy, reverts, status.AwaitingGit
 	due.Text = due.words(now)
@@ -86,52 +74,26 @@ func (n *Notice) words(now time.Time) string {
 		fmt.Fprintf(&b, ", approved by %s", n.Approver)
 		comma = ","
 	}
-	left := max(n.End.Sub(now).Round(time.Second), time.Second)
-	what := changed(n.Changes)
-	switch when := n.End.UTC().Format("15:04 UTC"); {
+	what := ending.Changes(n.Changes)
+	switch when := ending.When(n.Due.End.Time, now); {
 	case !n.Reverts && what == "":
-		fmt.Fprintf(&b, comma+" ends in %s, at %s", left, when)
+		fmt.Fprintf(&b, comma+" ends %s", when)
 		return b.String()
 	case !n.Reverts:
-		fmt.Fprintf(&b, comma+" ends in %s, at %s; then this is held as it is until git says the same: %s", left, when, what)
+		fmt.Fprintf(&b, comma+" ends %s; then this is held as it is until git says the same: %s", when, what)
 	case what == "":
-		fmt.Fprintf(&b, comma+" ends in %s, at %s; then git's values come back", left, when)
+		fmt.Fprintf(&b, comma+" ends %s; then git's values come back", when)
 		return b.String()
 	default:
-		fmt.Fprintf(&b, ": in %s, at %s, git's values come back: %s", left, when, what)
+		fmt.Fprintf(&b, ": %s, git's values come back: %s", when, what)
 	}
 	fmt.Fprintf(&b, "; bring it into git: kubectl mainstay breakglass patch %s -n %s", n.BreakGlass.Name, n.BreakGlass.Namespace)
 	return b.String()
 }
 
-// maxNamed is how many objects a sentence names.
-const maxNamed = 5
-
-// changed names the objects and fields, and whose pods restart.
-func changed(list []v1alpha1.BreakGlassChange) string {
-	var parts []string
-	for i, c := range list {
-		if i == maxNamed {
-			parts = append(parts, fmt.Sprintf("and %d more", len(list)-i))
-			break
-		}
-		text := c.Object + " " + strings.Join(c.Paths[:min(len(c.Paths), maxNamed)], ", ")
-		if len(c.Paths) == 0 {
-			text = c.Object + " is gone"
-		} else if more := len(c.Paths) - maxNamed; more > 0 {
-			text += fmt.Sprintf(" and %d more", more)
-		}
-		if c.RestartsPods {
-			text += " (which restarts its pods)"
-		}
-		parts = append(parts, text)
-	}
-	return strings.Join(parts, "; ")
-}
-
 // after says what becomes of what was changed under a grant that has ended.
 func after(bg *v1alpha1.BreakGlass) string {
-	what := changed(bg.Status.AwaitingGit)
+	what := ending.Changes(bg.Status.AwaitingGit)
 	switch {
 	case what == "":
 		return "; nothing that was changed under it awaits git"

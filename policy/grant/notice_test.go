@@ -35,12 +35,12 @@ func permitted(path string, edits ...func(*permit.Permit)) permit.Permit {
 
 func TestNoticesBeforeAnEnd(t *testing.T) {
 	image := permitted("spec.template.spec.containers[name=web].image")
-	said := func(end, before time.Duration) *v1alpha1.BreakGlassNotice {
-		return &v1alpha1.BreakGlassNotice{End: metav1.NewTime(now.Add(end)), Before: metav1.Duration{Duration: before}}
+	said := func(end, before time.Duration) *v1alpha1.EndNotice {
+		return &v1alpha1.EndNotice{End: metav1.NewTime(now.Add(end)), Before: metav1.Duration{Duration: before}}
 	}
 	for name, tt := range map[string]struct {
 		link    func(*link)
-		told    *v1alpha1.BreakGlassNotice
+		told    *v1alpha1.EndNotice
 		nothing bool // was changed
 		after   time.Duration
 		say     string // empty: nothing is due

@@ -12,8 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -45,7 +47,10 @@ type Switch struct {
 	options  Options
 	informer cache.SharedIndexInformer
 
-	mu      sync.RWMutex
+	mu sync.RWMutex
+	// uid and version are those of the ConfigMap.
+	uid     types.UID
+	version string
 	reason  string
 	from    time.Time
 	until   time.Time
@@ -116,6 +121,32 @@ func (s *Switch) State(now time.Time) (active bool, reason string, until time.Ti
 	return true, s.reason, s.until
 }
 
+// Asked is what the ConfigMap asks for, also where that is over; ok tells whether
+// there is one.
+func (s *Switch) Asked() (reason string, from, until time.Time, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.reason, s.from, s.until, !s.until.IsZero()
+}
+
+// Remove deletes the ConfigMap whose time is over at now, so that the next one can
+// be made without a second thought. One that was changed since is left alone.
+func (s *Switch) Remove(ctx context.Context, now time.Time) error {
+	s.mu.RLock()
+	uid, version, until := s.uid, s.version, s.until
+	s.mu.RUnlock()
+	if until.IsZero() || now.Before(until) {
+		return nil
+	}
+	err := s.options.Client.CoreV1().ConfigMaps(s.options.Namespace).Delete(ctx, v1alpha1.OffConfigMap, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("remove %s, which is over: %w", v1alpha1.OffConfigMap, err)
+	}
+	return nil
+}
+
 // Changed returns a channel that is closed when the ConfigMap changes. That
 // its time runs out closes no channel: State says until when it counts.
 func (s *Switch) Changed() <-chan struct{} {
@@ -133,6 +164,9 @@ func (s *Switch) see(obj any) {
 	if reason == "" {
 		reason = "no reason given"
 	}
+	s.mu.Lock()
+	s.uid, s.version = cm.UID, cm.ResourceVersion
+	s.mu.Unlock()
 	from := cm.CreationTimestamp.Time
 	s.set(reason, from, from.Add(span(cm.Data["for"])))
 }

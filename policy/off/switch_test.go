@@ -103,3 +103,36 @@ func TestZeroSwitchIsNeverOff(t *testing.T) {
 		t.Error("off")
 	}
 }
+
+func TestWhatIsOverIsRemoved(t *testing.T) {
+	cm := configMap(map[string]string{"reason": "INC-4711", "for": "30m"})
+	client := fake.NewClientset(cm)
+	s, err := New(Options{Client: client, Namespace: cm.Namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, ok := s.Asked(); ok {
+		t.Error("something is asked for where there is no ConfigMap")
+	}
+	s.see(cm)
+	if reason, from, until, ok := s.Asked(); !ok || reason != "INC-4711" || !from.Equal(made) || !until.Equal(made.Add(30*time.Minute)) {
+		t.Errorf("Asked = %q, %s, %s, %t", reason, from, until, ok)
+	}
+	there := func(want bool) {
+		t.Helper()
+		_, err := client.CoreV1().ConfigMaps(cm.Namespace).Get(t.Context(), cm.Name, metav1.GetOptions{})
+		if (err == nil) != want {
+			t.Errorf("the ConfigMap: %v, want it there: %t", err, want)
+		}
+	}
+	if err := s.Remove(t.Context(), made.Add(29*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	there(true)
+	for range 2 { // it may be gone already
+		if err := s.Remove(t.Context(), made.Add(30*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		there(false)
+	}
+}

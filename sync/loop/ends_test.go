@@ -61,7 +61,7 @@ func TestTheNextLeaderKnowsWhatCouldNotBeRead(t *testing.T) {
 	before.failed(now)
 	before.failed(now.Add(time.Minute))
 	before.describe(&status, now.Add(time.Minute), 30*time.Minute)
-	next.remember(&status)
+	next.remember(&status, nil, nil)
 	if !next.lost.Equal(now) {
 		t.Errorf("lost at %v, want %v", next.lost, now)
 	}
@@ -73,7 +73,7 @@ func TestTheNextLeaderKnowsWhatCouldNotBeRead(t *testing.T) {
 		t.Errorf("status %+v, want when it was back", s)
 	}
 	var third reach
-	third.remember(&status)
+	third.remember(&status, nil, nil)
 	if why, _, _ := third.quiet(now, now.Add(80*time.Minute), 30*time.Minute); !strings.Contains(why, "come back at 06:40 UTC") {
 		t.Errorf("the third leader: %q", why)
 	}
@@ -108,6 +108,11 @@ func (s *theatre) fate(f grant.Fate, ahead time.Duration) {
 func (s *theatre) drifted(reason string, words ...string) {
 	s.t.Helper()
 	var c metav1.Condition
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("Drifted was %+v", c)
+		}
+	}()
 	s.await("Drifted is "+reason, func() bool {
 		c = condition(s.look(), v1alpha1.ConditionDrifted)
 		return c.Reason == reason

@@ -6,9 +6,12 @@ package loop
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/mainstay-gitops/mainstay/policy"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/permit"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 )
 
 // explained tells whether somebody is answerable for a difference that goes
@@ -20,7 +23,7 @@ func (g *guard) explained(record *ownership.Record, st *standing, fields []polic
 	before, known := g.state[record.ID]
 	excused := g.excused[record.ID]
 	g.mu.Unlock()
-	if excused || known && before.stood && before.fields == hash(fields) {
+	if excused || g.l.excepted(record.Sync.Key()) || known && before.stood && before.fields == hash(fields) {
 		return true
 	}
 	paths := []string{""} // of a deletion
@@ -33,6 +36,17 @@ func (g *guard) explained(record *ownership.Record, st *standing, fields []polic
 	permits := g.l.Permits.All()
 	return !slices.ContainsFunc(paths, func(path string) bool {
 		return !slices.ContainsFunc(permits, func(p permit.Permit) bool { return p.ID == record.ID && p.Path == path })
+	})
+}
+
+// excepted tells whether mainstay-off or a suspension of the GitSync was in force
+// until a moment ago, as a new leader finds it.
+func (l *Loop) excepted(key types.NamespacedName) bool {
+	if _, _, until, ok := l.Off.Asked(); ok && !l.now().Before(until) {
+		return true
+	}
+	return slices.ContainsFunc(l.Permits.All(), func(p permit.Permit) bool {
+		return p.Rule == suspend.Rule && p.ID.Namespace == key.Namespace && p.ID.Name == key.Name
 	})
 }
 

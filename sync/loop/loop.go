@@ -93,6 +93,10 @@ type Registration interface {
 // Off is the way out: while it is in force, nothing is written.
 type Off interface {
 	State(now time.Time) (active bool, reason string, until time.Time)
+	// Asked is what is asked for, also where that is over.
+	Asked() (reason string, from, until time.Time, ok bool)
+	// Remove takes away what is over.
+	Remove(ctx context.Context, now time.Time) error
 }
 
 // Suspended are the GitSyncs that nothing is enforced for, for a while.
@@ -150,6 +154,9 @@ type Options struct {
 	// Labels are those of GitSyncs that the metric mainstay_gitsync_labels has, and
 	// what they are called there.
 	Labels map[string]string
+	// Notices are how long before its end a suspension is told of, the longest
+	// first.
+	Notices []time.Duration
 	// Clock by which exceptions end. Default time.Now.
 	Clock func() time.Time
 	// Workers that compare and revert. Default 8.

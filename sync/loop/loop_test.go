@@ -69,23 +69,43 @@ type theatre struct {
 	permits   *permit.Store
 	grants    *fakeGrants
 	clock     *fakeClock
+	// deps and options are the loop's, depose ends it.
+	deps    Deps
+	options Options
+	depose  func()
 }
 
+// fakeOff is the ConfigMap mainstay-off.
 type fakeOff struct {
-	mu     sync.Mutex
-	active bool
+	mu          sync.Mutex
+	from, until time.Time
 }
 
 func (f *fakeOff) State(now time.Time) (bool, string, time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.active, "test", now.Add(time.Hour)
+	return now.Before(f.until), "test", f.until
 }
 
+func (f *fakeOff) Asked() (string, time.Time, time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return "test", f.from, f.until, !f.until.IsZero()
+}
+
+func (f *fakeOff) Remove(context.Context, time.Time) error {
+	f.set(false)
+	return nil
+}
+
+// set makes the ConfigMap, for an hour, or deletes it.
 func (f *fakeOff) set(active bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.active = active
+	f.from, f.until = time.Time{}, time.Time{}
+	if active {
+		f.from, f.until = time.Now(), time.Now().Add(time.Hour)
+	}
 }
 
 type fakeSuspended struct {
@@ -179,6 +199,21 @@ type fakeRecorder struct {
 	mu sync.Mutex
 	// decisions about what was put back.
 	decisions []policy.Decision
+	// events are the steps that were told.
+	events []string
+}
+
+// told tells how often a step was told of in these words.
+func (r *fakeRecorder) told(words string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, e := range r.events {
+		if strings.Contains(e, words) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *fakeRecorder) last() policy.Decision {
@@ -197,6 +232,11 @@ func (r *fakeRecorder) Record(c *policy.Change, d policy.Decision) {
 	if d.Verdict == policy.Refuse {
 		r.mu.Lock()
 		r.decisions = append(r.decisions, d)
+		r.mu.Unlock()
+	}
+	if d.Event != "" {
+		r.mu.Lock()
+		r.events = append(r.events, d.Event+" "+c.ID().String()+": "+d.Reason)
 		r.mu.Unlock()
 	}
 	var paths []string
@@ -248,35 +288,28 @@ func newTheatre(t *testing.T) *theatre {
 	permits, err := permit.New(permit.Options{Client: kube, Namespace: namespace, Key: key, Clock: clock.now})
 	must(t, err)
 	recorded, registry := &fakeRecorder{t: t}, prometheus.NewRegistry()
-	l, err := New(Deps{
+	deps := Deps{
 		Client: c, Config: config, HTTPClient: httpClient, Mapper: mapper,
 		Index: index, Inventory: store, Source: src, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Grants: grants, Recorder: recorded,
 		Registration: fakeRegistration{}, Off: off, Suspended: suspended,
 		Events: events.NewFakeRecorder(1000), Registerer: registry,
 		Key: key, Await: func(context.Context) error { return nil },
-	}, Options{Namespace: namespace, TenantFileSources: true, AfterOutage: 30 * time.Minute, Clock: clock.now})
-	must(t, err)
-
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(t.Context(), testr.New(t)))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := l.Start(ctx); err != nil {
-			t.Errorf("the loop ended: %v", err)
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-done })
-
+	}
+	options := Options{
+		Namespace: namespace, TenantFileSources: true, AfterOutage: 30 * time.Minute, Clock: clock.now,
+		Notices: []time.Duration{30 * time.Minute, 5 * time.Minute},
+	}
 	s := &theatre{
-		t: t, loop: l, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off, suspended: suspended,
+		t: t, deps: deps, options: options, client: c, repo: filepath.Join(t.TempDir(), "repo"), off: off, suspended: suspended,
 		recorded: recorded, registry: registry, counter: counter,
 		permits: permits, grants: grants, clock: clock,
 		sync: types.NamespacedName{Namespace: namespace, Name: "shop"},
 	}
+	s.lead()
 	s.git("init", "-q", "-b", "main", s.repo)
 	s.push("README.md", "a repository")
-	must(t, c.Create(ctx, &v1alpha1.GitSync{
+	must(t, c.Create(t.Context(), &v1alpha1.GitSync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"},
 		Spec: v1alpha1.GitSyncSpec{
 			Source:      v1alpha1.Source{URL: "file://" + s.repo, Ref: v1alpha1.Ref{Branch: "main"}, Path: "."},
@@ -285,6 +318,30 @@ func newTheatre(t *testing.T) *theatre {
 		},
 	}))
 	return s
+}
+
+// lead starts a loop that knows what the one before it has left in the cluster,
+// and nothing else.
+func (s *theatre) lead() {
+	s.t.Helper()
+	if s.depose != nil {
+		s.depose()
+		s.registry = prometheus.NewRegistry()
+		s.deps.Registerer = s.registry
+	}
+	l, err := New(s.deps, s.options)
+	must(s.t, err)
+	ctx, cancel := context.WithCancel(ctrl.LoggerInto(s.t.Context(), testr.New(s.t)))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.Start(ctx); err != nil {
+			s.t.Errorf("the loop ended: %v", err)
+		}
+	}()
+	s.depose = func() { cancel(); <-done }
+	s.t.Cleanup(s.depose)
+	s.loop = l
 }
 
 func must(t testing.TB, err error) {

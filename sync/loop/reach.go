@@ -6,6 +6,7 @@ package loop
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,10 +30,12 @@ type reach struct {
 	suspended, off *suspend.Suspension
 }
 
-// remember takes over what the status says, where a leader begins.
-func (r *reach) remember(s *v1alpha1.GitSyncStatus) {
+// remember takes over what the status says of the repository, where a leader
+// begins, and which exceptions there were: nil for none.
+func (r *reach) remember(s *v1alpha1.GitSyncStatus, suspended, off *suspend.Suspension) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.suspended, r.off = suspended, off
 	if at := s.Repository; at != nil {
 		if at.LostAt != nil {
 			r.lost = at.LostAt.Time
@@ -40,9 +43,6 @@ func (r *reach) remember(s *v1alpha1.GitSyncStatus) {
 		if at.BackAt != nil {
 			r.back = at.BackAt.Time
 		}
-	}
-	if was := s.Suspended; was != nil {
-		r.suspended = &suspend.Suspension{By: was.By, Reason: was.Reason, Since: was.Since.Time, Until: was.Until.Time}
 	}
 }
 
@@ -121,22 +121,31 @@ func (l *Loop) quiet(key types.NamespacedName, end, now time.Time) (why string, 
 	return why, again
 }
 
-// still tells whether a GitSync is suspended, or mainstay-off in force, or either
-// has ended by itself while its repository can't be read: what was changed
-// meanwhile stays until it could be brought into git.
+// still tells whether a GitSync is suspended, or whether a suspension or
+// mainstay-off lingers.
 func (l *Loop) still(key types.NamespacedName) (suspend.Suspension, bool) {
-	now := l.now()
-	r := &l.pass(key).reach
-	s, ok := l.Suspended.State(key, now)
-	r.mu.Lock()
-	last, lastOff := r.suspended, r.off
-	if ok {
+	if s, ok := l.Suspended.State(key, l.now()); ok {
+		r := &l.pass(key).reach
+		r.mu.Lock()
 		r.suspended = &s
-	}
-	r.mu.Unlock()
-	if ok {
+		r.mu.Unlock()
 		return s, true
 	}
+	return l.lingering(key)
+}
+
+// lingering tells whether a suspension or mainstay-off has ended by itself while
+// the repository can't be read: what was changed meanwhile stays until it could be
+// brought into git.
+func (l *Loop) lingering(key types.NamespacedName) (suspend.Suspension, bool) {
+	now := l.now()
+	if _, ok := l.Suspended.State(key, now); ok || l.off() {
+		return suspend.Suspension{}, false // it is in force, and not over
+	}
+	r := &l.pass(key).reach
+	r.mu.Lock()
+	last, lastOff := r.suspended, r.off
+	r.mu.Unlock()
 	for _, past := range []*suspend.Suspension{last, lastOff} {
 		if past == nil || now.Before(past.Until) {
 			continue // somebody has ended it, and knows what comes back
@@ -170,16 +179,40 @@ func (l *Loop) offFor(key types.NamespacedName) bool {
 	return active
 }
 
-// recall reads the status of all GitSyncs before anything is judged, so that a
-// new leader knows which repositories can't be read and what was suspended.
+// recall looks at all GitSyncs before anything is judged, so that a new leader
+// knows which repositories can't be read, and what was suspended or turned off.
 func (l *Loop) recall(ctx context.Context) error {
 	var list v1alpha1.GitSyncList
 	if err := l.Client.List(ctx, &list); err != nil {
 		return fmt.Errorf("list gitsyncs: %w", err)
 	}
+	var off *suspend.Suspension
+	if reason, from, until, ok := l.Off.Asked(); ok {
+		off = &suspend.Suspension{By: v1alpha1.OffConfigMap, Reason: reason, Since: from, Until: until}
+	}
 	for i := range list.Items {
 		gs := &list.Items[i]
-		l.pass(client.ObjectKeyFromObject(gs)).reach.remember(&gs.Status)
+		l.pass(client.ObjectKeyFromObject(gs)).reach.remember(&gs.Status, l.wasSuspended(gs), off)
+	}
+	return nil
+}
+
+// wasSuspended is the last suspension of a GitSync, by its sealed record: the
+// status alone proves none. Nobody has ended it, since that takes the record away.
+func (l *Loop) wasSuspended(gs *v1alpha1.GitSync) *suspend.Suspension {
+	for _, p := range l.Permits.WrittenFor(gs.UID) {
+		if p.Rule != suspend.Rule || p.Until == nil {
+			continue
+		}
+		s := &suspend.Suspension{By: p.Account, Since: p.At, Until: *p.Until}
+		if was := gs.Status.Suspended; was != nil && was.Since.Time.Equal(p.At.Truncate(time.Second)) {
+			s.Reason = was.Reason
+			return s
+		}
+		if _, reason, ok := strings.Cut(strings.TrimSpace(gs.Annotations[v1alpha1.SuspendAnnotation]), " "); ok {
+			s.Reason = strings.TrimSpace(reason)
+			return s
+		}
 	}
 	return nil
 }

@@ -95,11 +95,11 @@ func (l *Loop) look(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Result
 	if wait := time.Until(p.notBefore); wait > 0 && p.generation == gs.Generation && !asked {
 		return reconcile.Result{RequeueAfter: min(wait, interval)}, l.report(ctx, gs, p, nil)
 	}
-	if active, reason, until := l.Off.State(time.Now()); active {
+	if active, reason, until := l.Off.State(l.now()); active {
 		return reconcile.Result{RequeueAfter: time.Second}, l.reportOff(ctx, gs, reason, until)
 	}
 	if s, ok := l.suspended(client.ObjectKeyFromObject(gs)); ok {
-		return reconcile.Result{RequeueAfter: min(time.Until(s.Until)+time.Millisecond, interval)}, l.report(ctx, gs, p, nil)
+		return reconcile.Result{RequeueAfter: min(l.untilSaid(gs, s), interval)}, l.report(ctx, gs, p, nil)
 	}
 	if err := l.resume(ctx, gs); err != nil {
 		return reconcile.Result{}, err

@@ -20,6 +20,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
+	"github.com/mainstay-gitops/mainstay/policy/suspend"
 )
 
 // maxMessage bounds a condition's message; the API allows 32 KiB.
@@ -33,6 +34,9 @@ func (l *Loop) report(ctx context.Context, gs *v1alpha1.GitSync, p *pass, o *out
 		}
 		l.counts(gs, s)
 		p.reach.describe(s, l.now(), l.o.AfterOutage)
+		if _, lingers := l.lingering(client.ObjectKeyFromObject(gs)); !lingers && !l.off() {
+			s.Off = nil
+		}
 		l.enforcing(ctx, gs, s)
 		if o == nil {
 			if p.commit != "" && p.generation == gs.Generation && !observing(gs) {
@@ -210,6 +214,7 @@ func (l *Loop) stalled(ctx context.Context, gs *v1alpha1.GitSync, reason, messag
 func (l *Loop) reportOff(ctx context.Context, gs *v1alpha1.GitSync, reason string, until time.Time) error {
 	return l.updateStatus(ctx, gs, func(s *v1alpha1.GitSyncStatus) {
 		l.counts(gs, s)
+		s.Off = &v1alpha1.Off{Until: metav1.NewTime(until.Truncate(time.Second)), Reason: reason}
 		message := fmt.Sprintf("mainstay-off is in force until %s: %s; delete the ConfigMap to turn enforcement on again",
 			until.UTC().Format(time.RFC3339), reason)
 		set(s, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "Off", message)
@@ -264,12 +269,23 @@ func (l *Loop) counts(gs *v1alpha1.GitSync, s *v1alpha1.GitSyncStatus) {
 		if len(fights) > 0 {
 			reason, message = "Fight", fightsMessage(fights)
 		}
+		if past, lingers := l.lingering(key); lingers && reason == "Drift" {
+			reason, message = v1alpha1.ReasonAwaitingGit, message+"; changed while "+whatWas(past)+": "+past.Reason
+		}
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, reason, message)
 	} else if held := l.guard.awaiting(key); len(held) > 0 {
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonAwaitingGit, awaitingGit(held))
 	} else {
 		set(s, gs, v1alpha1.ConditionDrifted, metav1.ConditionFalse, "AsGitSays", "")
 	}
+}
+
+// whatWas names an exception that is over.
+func whatWas(past suspend.Suspension) string {
+	if past.By == v1alpha1.OffConfigMap {
+		return "mainstay-off was in force"
+	}
+	return "it was suspended by " + past.By
 }
 
 // maxHeld is how many held objects a message names.

@@ -16,6 +16,8 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy"
+	"github.com/mainstay-gitops/mainstay/policy/ending"
+	"github.com/mainstay-gitops/mainstay/policy/fieldset"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
 	"github.com/mainstay-gitops/mainstay/policy/suspend"
 )
@@ -47,18 +49,25 @@ func (g *guard) stands(record *ownership.Record, st *standing, fields []policy.F
 	return max(s.Until.Sub(g.l.now()), time.Millisecond)
 }
 
+// The reasons of what is told of a suspension.
+const (
+	eventSuspended  = "Suspended"
+	eventSuspending = "SuspensionEnding"
+	eventResumed    = "Resumed"
+)
+
 // reportSuspended says in the status that a GitSync is suspended, and tells
-// when that begins and ends.
+// when that begins, soon ends, and has ended.
 func (l *Loop) reportSuspended(gs *v1alpha1.GitSync, status *v1alpha1.GitSyncStatus) bool {
 	s, ok := l.suspended(client.ObjectKeyFromObject(gs))
 	if !ok {
 		l.metrics.suspended.DeleteLabelValues(gs.Namespace, gs.Name)
 		if status.Suspended != nil {
-			if _, still := l.still(client.ObjectKeyFromObject(gs)); still {
-				return false // what was changed stays yet, and the next leader has to know why
+			if _, lingers := l.lingering(client.ObjectKeyFromObject(gs)); lingers {
+				return false // what was changed stays yet, and people have to see why
 			}
 			status.Suspended = nil
-			l.event(gs, corev1.EventTypeNormal, "Resumed", "Resume", "git is enforced again; what was changed meanwhile goes back")
+			l.tellSuspended(gs, eventResumed, "", "git is enforced again; what was changed meanwhile goes back")
 		}
 		return false
 	}
@@ -66,8 +75,14 @@ func (l *Loop) reportSuspended(gs *v1alpha1.GitSync, status *v1alpha1.GitSyncSta
 	now := &v1alpha1.Suspended{
 		By: s.By, Since: metav1.NewTime(s.Since.Truncate(time.Second)), Until: metav1.NewTime(s.Until.Truncate(time.Second)), Reason: s.Reason,
 	}
-	if before := status.Suspended; before == nil || before.By != now.By || !before.Since.Equal(&now.Since) {
-		l.event(gs, corev1.EventTypeWarning, "Suspended", "Suspend", s.String())
+	if before := status.Suspended; before != nil && before.By == now.By && before.Since.Equal(&now.Since) {
+		now.Told = before.Told
+	} else {
+		l.event(gs, corev1.EventTypeWarning, eventSuspended, "Suspend", s.String())
+	}
+	if due, _ := ends(now).Due(l.o.Notices, l.now()); due != nil {
+		now.Told = due
+		l.tellSuspended(gs, eventSuspending, "warning", l.endOf(gs, now))
 	}
 	status.Suspended = now
 	set(status, gs, v1alpha1.ConditionEnforcing, metav1.ConditionFalse, "Suspended", s.String()+
@@ -75,12 +90,71 @@ func (l *Loop) reportSuspended(gs *v1alpha1.GitSync, status *v1alpha1.GitSyncSta
 	return true
 }
 
+func ends(s *v1alpha1.Suspended) ending.Exception {
+	return ending.Exception{From: s.Since.Time, End: s.Until.Time, Told: s.Told}
+}
+
+// untilSaid is how long nothing is to be said of a suspension: at its end, or
+// before that at a notice of it.
+func (l *Loop) untilSaid(gs *v1alpha1.GitSync, s suspend.Suspension) time.Duration {
+	now := l.now()
+	wait := s.Until.Sub(now) + time.Millisecond
+	if was := gs.Status.Suspended; was != nil {
+		if _, next := ends(was).Due(l.o.Notices, now); next > 0 {
+			wait = min(wait, next)
+		}
+	}
+	return max(wait, time.Millisecond)
+}
+
+// endOf says that a suspension ends, and what comes back then.
+func (l *Loop) endOf(gs *v1alpha1.GitSync, s *v1alpha1.Suspended) string {
+	text := fmt.Sprintf("the suspension by %s (%s) ends %s; ", s.By, s.Reason, ending.When(s.Until.Time, l.now()))
+	var list []v1alpha1.BreakGlassChange
+	for _, d := range l.guard.drifted(client.ObjectKeyFromObject(gs)) {
+		if d.State != v1alpha1.StateDiffers {
+			continue
+		}
+		id := ownership.ID{Group: d.Group, Kind: d.Kind, Namespace: d.Namespace, Name: d.Name}
+		change := v1alpha1.BreakGlassChange{Object: id.String(), Paths: d.Paths}
+		for _, text := range d.Paths {
+			if path, err := fieldset.Parse(text); err == nil {
+				change.RestartsPods = change.RestartsPods || policy.RestartsPods(id, path)
+			}
+		}
+		list = append(list, change)
+	}
+	if len(list) == 0 {
+		return text + "nothing of it differs from git"
+	}
+	return text + "then git's values come back: " + ending.Changes(list) + "; put what has to stay into git first"
+}
+
+// tellSuspended records a step in a suspension that comes by itself.
+func (l *Loop) tellSuspended(gs *v1alpha1.GitSync, event, severity, reason string) {
+	group := v1alpha1.GroupVersion
+	l.Recorder.Record(&policy.Change{
+		Origin: policy.OriginRequest, Operation: policy.Update, Time: l.now(), User: &policy.User{Username: l.o.Account},
+		Kind: group.WithKind("GitSync"), Resource: group.WithResource("gitsyncs"),
+		Record: &ownership.Record{
+			Entry: &ownership.Entry{
+				ID:      ownership.ID{Group: group.Group, Kind: "GitSync", Namespace: gs.Namespace, Name: gs.Name},
+				Version: group.Version, Resource: "gitsyncs",
+			},
+			Sync: &ownership.Sync{Namespace: gs.Namespace, Name: gs.Name, Mode: v1alpha1.ModeEnforce},
+		},
+	}, policy.Decision{
+		ID: policy.NewDecisionID(), Verdict: policy.Permit, Class: policy.RuleSuspended, Rule: suspend.Rule,
+		Event: event, Severity: severity, Reason: reason,
+	})
+}
+
 // resume takes the annotation of a suspension off that has had its time, so
 // that the next one can be set without a second thought.
 func (l *Loop) resume(ctx context.Context, gs *v1alpha1.GitSync) error {
 	over := gs.Status.Suspended
 	value, ok := gs.Annotations[v1alpha1.SuspendAnnotation]
-	if over == nil || !ok || time.Now().Before(over.Until.Time) {
+	if over == nil || !ok || l.now().Before(over.Until.Time) {
 		return nil
 	}
 	if !strings.HasSuffix(strings.TrimSpace(value), " "+over.Reason) {

@@ -45,7 +45,24 @@ func (l *Loop) sweep(ctx context.Context) {
 			ctrl.LoggerFrom(ctx).Error(err, "inventory not swept, trying again")
 		}
 		l.sweepPermits(ctx)
+		if err := l.sweepOff(ctx); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "trying again")
+		}
 	}
+}
+
+// sweepOff takes mainstay-off away whose time is over, once nothing lingers
+// because of it: until then a new leader has to find it.
+func (l *Loop) sweepOff(ctx context.Context) error {
+	if _, _, _, ok := l.Off.Asked(); !ok {
+		return nil
+	}
+	for _, s := range l.Index.Syncs() {
+		if _, lingers := l.lingering(s.Key()); lingers {
+			return nil
+		}
+	}
+	return l.Off.Remove(ctx, l.now())
 }
 
 func (l *Loop) sweepPermits(ctx context.Context) {
@@ -54,7 +71,7 @@ func (l *Loop) sweepPermits(ctx context.Context) {
 	for _, p := range l.Permits.All() {
 		var how string
 		switch _, declared := l.Index.Lookup(p.ID); {
-		case p.Rule == suspend.Rule && p.Live(now):
+		case p.Rule == suspend.Rule && (p.Live(now) || l.lingers(p.ID)):
 			continue // of a GitSync, which git need not declare
 		case !l.needed(p, now):
 			if how = v1alpha1.SettledReverted; !declared {
@@ -70,6 +87,13 @@ func (l *Loop) sweepPermits(ctx context.Context) {
 			ctrl.LoggerFrom(ctx).Error(err, "permit not deleted, trying again", "object", p.ID.String())
 		}
 	}
+}
+
+// lingers tells whether a new leader has to find the suspension of a GitSync that
+// is over.
+func (l *Loop) lingers(sync ownership.ID) bool {
+	_, lingers := l.lingering(types.NamespacedName{Namespace: sync.Namespace, Name: sync.Name})
+	return lingers
 }
 
 // ofAnother tells whether a grant's permit is for an object that is gone, in whose

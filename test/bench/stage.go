@@ -94,6 +94,11 @@ func (off) State(time.Time) (active bool, reason string, until time.Time) {
 	return false, "", time.Time{}
 }
 
+func (off) Asked() (reason string, from, until time.Time, ok bool) {
+	return "", time.Time{}, time.Time{}, false
+}
+func (off) Remove(context.Context, time.Time) error { return nil }
+
 type suspended struct{}
 
 func (suspended) State(types.NamespacedName, time.Time) (suspend.Suspension, bool) {

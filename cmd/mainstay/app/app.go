@@ -351,7 +351,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Index: index, Inventory: store, Source: repositories, Applier: applier,
 		Policies: engine, Judge: engine, Permits: permits, Recorder: recorder,
 		Grants: kept{grants, keeper}, Registration: stateOf{registered}, Off: wayOut, Suspended: suspensions, Events: recorderOfEvents, Registerer: registry, Key: key, Await: known,
-	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources, AfterOutage: cfg.BreakGlass.AfterOutage.Duration, Labels: cfg.Metrics.LabelNames()})
+	}, loop.Options{Namespace: cfg.Namespace, Parallelism: cfg.Sync.Parallelism, TenantFileSources: cfg.Sync.TenantFileSources, AfterOutage: cfg.BreakGlass.AfterOutage.Duration, Labels: cfg.Metrics.LabelNames(), Notices: durations(cfg.BreakGlass.Notices)})
 	if err != nil {
 		return nil, err
 	}
@@ -367,7 +367,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 	if err := errors.Join(reloader.SetupWithManager(mgr), watchInventories(mgr, loader), hearPushes(mgr, cfg, direct, kube, report)); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(leader.Add(lead), leader.Add(offTeller{wayOut, notifier}), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
+	if err := errors.Join(leader.Add(lead), leader.Add(offTeller{off: wayOut, recorder: recorder, namespace: cfg.Namespace, notices: durations(cfg.BreakGlass.Notices)}), keeper.SetupWithManager(leader), syncLoop.SetupWithManager(leader)); err != nil {
 		return nil, err
 	}
 	if err := namespaces.watch(ctx); err != nil {

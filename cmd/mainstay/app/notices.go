@@ -6,7 +6,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,7 +18,6 @@ import (
 	"github.com/mainstay-gitops/mainstay/config"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/audit"
-	"github.com/mainstay-gitops/mainstay/policy/off"
 )
 
 // telling writes Events, and tells the people who want to know of them. What
@@ -80,7 +78,7 @@ func severityOf(eventtype, reason string) config.Severity {
 	switch reason {
 	case "MainstayOff":
 		return config.SeverityCritical
-	case "Suspended", "Fight", "GrantEnding":
+	case "Suspended", "SuspensionEnding", "MainstayOffEnding", "Fight", "GrantEnding":
 		return config.SeverityWarning
 	}
 	if eventtype == corev1.EventTypeWarning {
@@ -97,46 +95,5 @@ func secretIn(kube kubernetes.Interface, namespace string) func(context.Context,
 			return nil, err
 		}
 		return secret.Data, nil
-	}
-}
-
-// offTeller tells that Mainstay is turned off, and that it no longer is. The
-// leader alone does.
-type offTeller struct {
-	off      *off.Switch
-	notifier *notify.Notifier
-}
-
-// NeedLeaderElection keeps every other replica from telling the same.
-func (t offTeller) NeedLeaderElection() bool { return true }
-
-// Start tells until ctx ends.
-func (t offTeller) Start(ctx context.Context) error {
-	var last time.Time
-	for {
-		changed := t.off.Changed()
-		now := time.Now()
-		active, reason, until := t.off.State(now)
-		again := time.Hour
-		switch {
-		case active && !until.Equal(last):
-			t.notifier.Tell(notify.Notice{
-				Severity: config.SeverityCritical, Kind: "MainstayOff",
-				Text: fmt.Sprintf("nothing is refused or reverted until %s: %s", until.UTC().Format(time.RFC3339), audit.Cut(reason, 200)),
-			})
-			last = until
-		case !active && !last.IsZero():
-			t.notifier.Tell(notify.Notice{Severity: config.SeverityInfo, Kind: "MainstayOn", Text: "git is enforced again"})
-			last = time.Time{}
-		}
-		if active {
-			again = until.Sub(now)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-time.After(max(again, time.Second)):
-		}
 	}
 }
