@@ -129,6 +129,9 @@ func (s *State) MetricsURL() string {
 // ControllerLog returns the file name of the controller's log.
 func (s *State) ControllerLog() string { return controllerLog(s.Dir) }
 
+// AuditLog returns the file name of the API server's audit log.
+func (s *State) AuditLog() string { return controlplane.AuditLog(s.Dir) }
+
 func writeControllerConfig(s *State) error {
 	raw, err := yaml.Marshal(map[string]any{
 		"apiVersion":  "config.mainstay.dev/v1alpha1",

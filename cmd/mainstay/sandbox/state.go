@@ -27,7 +27,7 @@ type State struct {
 	Kubeconfig string `json:"kubeconfig"`
 	// Repository is the bare git repository that the GitSync follows.
 	Repository string `json:"repository"`
-	// Logs is the folder of the logs.
+	// Logs is the folder of the logs, audit.log of the API server among them.
 	Logs string `json:"logs"`
 	// Bin is a folder with kubectl and mainstay.
 	Bin string `json:"bin"`

@@ -102,7 +102,7 @@ func up(ctx context.Context, opts Options) (*State, error) {
 		return nil, err
 	}
 	said := step(opts.Progress, "Starting etcd, kube-apiserver and kube-controller-manager")
-	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: opts.Dir, Binaries: bins, Detached: true})
+	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: opts.Dir, Binaries: bins, Detached: true, Audit: true})
 	said(err)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,9 @@ type Options struct {
 	// WithoutControllerManager starts etcd and kube-apiserver alone, for
 	// tests that need no controllers. Pods then need no service account.
 	WithoutControllerManager bool
+	// Audit has the API server write down who wrote what, without contents, to
+	// logs/audit.log.
+	Audit bool
 	// ReadyTimeout is the time that the API server has to get ready. Zero: two
 	// minutes.
 	ReadyTimeout time.Duration
@@ -112,6 +115,9 @@ func (c *Cluster) start(ctx context.Context) error {
 		return err
 	}
 	if err := c.writeInternalKubeconfig(); err != nil {
+		return err
+	}
+	if err := c.writeAuditPolicy(); err != nil {
 		return err
 	}
 	for _, name := range []string{etcd, apiServer} {

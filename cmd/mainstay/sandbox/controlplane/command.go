@@ -77,6 +77,7 @@ func (c *Cluster) apiServerArgs() []string {
 		"--max-requests-inflight=2000",
 		"--max-mutating-requests-inflight=2000",
 	}
+	args = append(args, c.auditArgs()...)
 	if c.opts.WithoutControllerManager {
 		// Nobody makes the namespaces' default accounts.
 		args = append(args, "--disable-admission-plugins=ServiceAccount")
