@@ -54,6 +54,7 @@ func newRoot() *cobra.Command {
 
 func newController() *cobra.Command {
 	var configFile, kubeconfig string
+	var debug bool
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Run the webhook and the sync loop",
@@ -74,11 +75,12 @@ ledger of decisions goes to stdout, the log to stderr, one JSON line each.`,
 				return err
 			}
 			return app.Run(cmd.Context(), app.Options{
-				Config: cfg, REST: restConfig, Version: version, Ledger: os.Stdout, Log: os.Stderr,
+				Config: cfg, ConfigFile: configFile, REST: restConfig, Version: version, Ledger: os.Stdout, Log: os.Stderr, Debug: debug,
 			})
 		},
 	}
 	cmd.Flags().StringVar(&configFile, "config", "/etc/mainstay/config.yaml", "configuration `FILE`")
+	cmd.Flags().BoolVar(&debug, "debug", false, "log what is done in detail, too")
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `FILE`; the Pod's service account where it is empty")
 	return cmd
 }

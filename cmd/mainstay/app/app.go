@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	log := newLogger(o.Log)
+	log := newLogger(o.Log, o.Debug)
 	ctrl.SetLogger(log)
 	ctx = ctrl.LoggerInto(ctx, log)
 	a, err := build(ctx, o, log)
@@ -193,6 +193,10 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 		Config: cfg.Notifications, ClusterName: cfg.ClusterName, Secret: secretIn(kube, cfg.Namespace), Registerer: registry,
 		Error: func(err error) { log.Error(err, "a notification was not sent") },
 	})
+	if err != nil {
+		return nil, err
+	}
+	following, err := newFollower(o.ConfigFile, cfg, notifier.Configure, registry, log.WithName("configuration"))
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +362,7 @@ func build(ctx context.Context, o Options, log logr.Logger) (*app, error) {
 
 	// Everything that runs.
 	for _, part := range append(served, []interface{ Start(context.Context) error }{
-		knowledge, permits, wayOut, suspensions, grants, refusals, uses, notifier, recorder, decisions, certificate, registered, server,
+		knowledge, permits, wayOut, suspensions, grants, refusals, uses, notifier, following, recorder, decisions, certificate, registered, server,
 	}...) {
 		if err := mgr.Add(part); err != nil {
 			return nil, fmt.Errorf("add %T: %w", part, err)

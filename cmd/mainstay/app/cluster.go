@@ -209,7 +209,7 @@ func (n *namespaces) metadata(name string) (labels, annotations map[string]strin
 	return m.Labels, m.Annotations
 }
 
-// newLogger logs JSON lines.
-func newLogger(w io.Writer) logr.Logger {
-	return zap.New(zap.WriteTo(w), zap.JSONEncoder(), zap.UseDevMode(false))
+// newLogger logs JSON lines; debug adds those of level 1.
+func newLogger(w io.Writer, debug bool) logr.Logger {
+	return zap.New(zap.WriteTo(w), zap.UseDevMode(debug), zap.JSONEncoder())
 }

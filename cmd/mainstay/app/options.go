@@ -16,6 +16,8 @@ import (
 type Options struct {
 	// Config is the operator's configuration. Required.
 	Config *config.Config
+	// ConfigFile is where it is from, and is followed; empty: it stays as it is.
+	ConfigFile string
 	// REST reaches the API server. Required.
 	REST *rest.Config
 	// Version of this binary.
@@ -24,6 +26,8 @@ type Options struct {
 	Ledger io.Writer
 	// Log takes the log, one JSON line each. Required.
 	Log io.Writer
+	// Debug has what is done in detail in the log, too.
+	Debug bool
 }
 
 func (o *Options) validate() error {

@@ -7,7 +7,10 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"reflect"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,10 +42,14 @@ type Notifier struct {
 	options Options
 	results *prometheus.CounterVec
 	queue   chan Notice
-	routes  []*route
 	once    sync.Once
-	// told is the sorter's alone.
-	told map[told]time.Time
+	// next is a configuration that the sorter has not taken over yet, and wanted
+	// tells that the one before or after has routes.
+	next   chan config.Notifications
+	wanted atomic.Bool
+	// routes and told are the sorter's alone once it runs, as is Options.Config.
+	routes []*route
+	told   map[told]time.Time
 }
 
 // told is what was told of: the same is not told again for a while.
@@ -73,20 +80,45 @@ func New(o Options) (*Notifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{options: o, results: results, queue: make(chan Notice, max(o.Config.Queue, 1)), told: map[told]time.Time{}}
-	for _, r := range o.Config.Routes {
-		n.routes = append(n.routes, &route{
-			Route: r, messages: make(chan *Message, max(o.Config.Queue, 1)), groups: map[groupKey]*group{}, options: &n.options,
-			sent: results.WithLabelValues(r.Name, resultSent), failed: results.WithLabelValues(r.Name, resultFailed),
-			dropped: results.WithLabelValues(r.Name, resultDropped),
-		})
+	n := &Notifier{
+		options: o, results: results, queue: make(chan Notice, max(o.Config.Queue, 1)), told: map[told]time.Time{},
+		next: make(chan config.Notifications, 1),
 	}
+	for _, r := range o.Config.Routes {
+		n.routes = append(n.routes, n.route(r))
+	}
+	n.wanted.Store(len(n.routes) > 0)
 	return n, nil
+}
+
+// Configure has another configuration followed from now on. What routes have that
+// stay as they are goes on; of the others what was gathered is sent first. The
+// room for notices that wait to be sorted stays what it was at the start.
+func (n *Notifier) Configure(c config.Notifications) {
+	for {
+		select {
+		case n.next <- c:
+			if len(c.Routes) > 0 {
+				n.wanted.Store(true)
+			}
+			return
+		case <-n.next: // nobody has taken it over yet, and nobody has to
+		}
+	}
+}
+
+// route makes one that nobody works for yet.
+func (n *Notifier) route(r config.Route) *route {
+	return &route{
+		Route: r, messages: make(chan *Message, max(n.options.Config.Queue, 1)), groups: map[groupKey]*group{}, options: &n.options,
+		sent: n.results.WithLabelValues(r.Name, resultSent), failed: n.results.WithLabelValues(r.Name, resultFailed),
+		dropped: n.results.WithLabelValues(r.Name, resultDropped),
+	}
 }
 
 // Tell takes a notice and returns at once. Without routes it does nothing.
 func (n *Notifier) Tell(notice Notice) {
-	if len(n.routes) == 0 {
+	if !n.wanted.Load() {
 		return
 	}
 	if notice.Time.IsZero() {
@@ -122,10 +154,11 @@ func (n *Notifier) Start(ctx context.Context) error {
 		return errors.New("notify: started twice")
 	}
 	var workers sync.WaitGroup
+	work := func(r *route) { workers.Go(func() { r.work(ctx) }) }
 	for _, r := range n.routes {
-		workers.Go(func() { r.work(ctx) })
+		work(r)
 	}
-	n.sort(ctx)
+	n.sort(ctx, work)
 	for _, r := range n.routes {
 		close(r.messages)
 	}
@@ -133,9 +166,36 @@ func (n *Notifier) Start(ctx context.Context) error {
 	return nil
 }
 
+// adopt takes over a configuration, and has work called for the routes that are
+// new.
+func (n *Notifier) adopt(c config.Notifications, work func(*route)) {
+	n.options.Config = c
+	var routes []*route
+	for _, wanted := range c.Routes {
+		same := slices.IndexFunc(n.routes, func(r *route) bool { return reflect.DeepEqual(r.Route, wanted) })
+		if same >= 0 {
+			routes = append(routes, n.routes[same])
+			n.routes = slices.Delete(n.routes, same, same+1)
+			continue
+		}
+		r := n.route(wanted)
+		work(r)
+		routes = append(routes, r)
+	}
+	for _, gone := range n.routes {
+		gone.flush(time.Time{})
+		close(gone.messages)
+		if !slices.ContainsFunc(routes, func(r *route) bool { return r.Name == gone.Name }) {
+			n.results.DeletePartialMatch(prometheus.Labels{"route": gone.Name})
+		}
+	}
+	n.routes = routes
+	n.wanted.Store(len(routes) > 0 || len(n.next) > 0)
+}
+
 // sort gives each notice to the routes that take it, and messages that are due
 // to the workers.
-func (n *Notifier) sort(ctx context.Context) {
+func (n *Notifier) sort(ctx context.Context, work func(*route)) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -143,6 +203,9 @@ func (n *Notifier) sort(ctx context.Context) {
 		select {
 		case notice := <-n.queue:
 			n.distribute(notice)
+			continue
+		case c := <-n.next:
+			n.adopt(c, work)
 			continue
 		case <-timer.C:
 			continue

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,7 +98,7 @@ func gathered(t *testing.T, window time.Duration, tell func(n *Notifier)) []stri
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { n.sort(ctx); close(done) }()
+	go func() { n.sort(ctx, nil); close(done) }()
 	tell(n)
 	cancel()
 	<-done
@@ -212,6 +214,69 @@ func TestTellingNeverWaitsAndCountsWhatFindsNoRoom(t *testing.T) {
 	}
 	if got := testutil.CollectAndCount(n.results); got != 4 {
 		t.Errorf("%d series, want one for the queue and three for the route", got)
+	}
+}
+
+func TestRoutesAreFollowedWhileTheNotifierRuns(t *testing.T) {
+	window := metav1.Duration{Duration: 10 * time.Millisecond}
+	route := func(name string, kinds ...string) config.Route {
+		return config.Route{Name: name, Kinds: kinds, Severities: []config.Severity{config.SeverityCritical}, Type: config.ReceiverWebhook, SecretRef: config.SecretKey{Name: name}}
+	}
+	heard := make(chan string, 100)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard <- r.URL.Path }))
+	t.Cleanup(receiver.Close)
+	registry := prometheus.NewRegistry()
+	n, err := New(Options{
+		Config: config.Notifications{Window: window, Queue: 100}, Registerer: registry,
+		Secret: func(_ context.Context, name string) (map[string][]byte, error) {
+			return map[string][]byte{"url": []byte(receiver.URL + "/" + name)}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		_ = n.Start(ctx)
+		close(done)
+	}()
+	// tell tells of something new until one of the routes is heard.
+	tell := func(kind, want string) {
+		t.Helper()
+		for i := range 200 {
+			n.Tell(Notice{Severity: config.SeverityCritical, Kind: kind, Text: fmt.Sprint(want, i)})
+			select {
+			case got := <-heard:
+				if got == "/"+want {
+					return
+				}
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		t.Fatalf("%s does not reach %s", kind, want)
+	}
+	n.Configure(config.Notifications{Window: window, Queue: 100, Routes: []config.Route{route("a")}})
+	tell("Fight", "a")
+	n.Configure(config.Notifications{Window: window, Queue: 100, Routes: []config.Route{route("a", "Fight"), route("b", "MainstayOff")}})
+	tell("MainstayOff", "b")
+	tell("Fight", "a")
+	n.Configure(config.Notifications{Window: window, Queue: 100, Routes: []config.Route{route("b", "MainstayOff")}})
+	tell("MainstayOff", "b")
+	cancel()
+	<-done
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if label.GetName() == "route" && label.GetValue() == "a" {
+					t.Error("the route that is gone is still exported")
+				}
+			}
+		}
 	}
 }
 
