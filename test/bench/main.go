@@ -60,8 +60,10 @@ type bench struct {
 	samples  int
 	profile  string
 	cluster  *controlplane.Cluster
-	stops    []func()
-	report   report
+	// bare is the size of a replica that holds nothing.
+	bare   residence
+	stops  []func()
+	report report
 }
 
 func run(ctx context.Context, args []string, out io.Writer) (err error) {

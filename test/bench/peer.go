@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,9 +45,11 @@ const (
 
 // peer is a server that runs beside the benchmark.
 type peer struct {
+	// url of its webhook; a replica's is that of its push webhook.
 	url    string
 	pid    int
 	client *http.Client
+	stop   func()
 }
 
 // start runs this program again in a role. It ends with this process, whatever
@@ -70,15 +73,16 @@ func (b *bench) start(role string) (*peer, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	b.stops = append(b.stops, func() {
+	stop := sync.OnceFunc(func() {
 		_ = stdin.Close()
 		_ = cmd.Wait() // It was asked to end; how it ended is of no interest.
 	})
+	b.stops = append(b.stops, stop)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
-	return &peer{url: strings.TrimSpace(line), pid: cmd.Process.Pid}, nil
+	return &peer{url: strings.TrimSpace(line), pid: cmd.Process.Pid, stop: stop}, nil
 }
 
 // serve is what a peer does: it writes the URL of its webhook and serves until

@@ -9,23 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/valyala/fastjson"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
-	"github.com/mainstay-gitops/mainstay/cmd/mainstay/app"
-	"github.com/mainstay-gitops/mainstay/config"
 )
 
 // event is what a watch saw of a ConfigMap: the value of its field key.
@@ -42,24 +34,31 @@ func watch(ctx context.Context, plain rest.Interface, namespace string, seen fun
 		return err
 	}
 	version := fastjson.GetString(raw, "metadata", "resourceVersion")
-	body, err := plain.Get().AbsPath(path).Param("watch", "true").Param("resourceVersion", version).Stream(ctx)
+	open := func() (io.ReadCloser, error) {
+		return plain.Get().AbsPath(path).Param("watch", "true").Param("resourceVersion", version).Stream(ctx)
+	}
+	body, err := open()
 	if err != nil {
 		return err
 	}
 	go func() {
-		defer body.Close()
-		decoder := json.NewDecoder(body)
-		for {
-			var line struct {
-				Object struct {
-					Metadata struct{ Name string }
-					Data     struct{ Key string }
+		for err == nil {
+			decoder := json.NewDecoder(body)
+			for {
+				var line struct {
+					Object struct {
+						Metadata struct{ Name, ResourceVersion string }
+						Data     struct{ Key string }
+					}
 				}
+				if decoder.Decode(&line) != nil {
+					break
+				}
+				version = line.Object.Metadata.ResourceVersion
+				seen(event{line.Object.Metadata.Name, line.Object.Data.Key, time.Now()})
 			}
-			if decoder.Decode(&line) != nil {
-				return // The measurement is over.
-			}
-			seen(event{line.Object.Metadata.Name, line.Object.Data.Key, time.Now()})
+			_ = body.Close()
+			body, err = open() // The API server closes watches that are slow, too.
 		}
 	}()
 	return nil
@@ -163,9 +162,61 @@ func (b *bench) revert() error {
 		Budget: "p50 ≤ 3 ×, p99 ≤ 5 ×",
 		Met:    new(ratio(mine.p50(), base.p50()) <= 3 && ratio(mine.p99(), base.p99()) <= 5),
 	})
+	if err := b.burst(ctx, plain, restored[held], failed); err != nil {
+		return err
+	}
 	runtime.GC()
 	s.stop()
-	return b.memory(s)
+	return b.push(s)
+}
+
+// burst edits many held objects at once, and measures the time until all of
+// them say again what git says.
+func (b *bench) burst(ctx context.Context, plain rest.Interface, restored <-chan event, failed <-chan error) error {
+	const edits, namespace = 500, "held-objects"
+	b.say("measuring a burst of %d edits", edits)
+	for len(restored) > 0 {
+		<-restored
+	}
+	// Others than those that were edited one by one.
+	first := b.objects - edits
+	start := time.Now()
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(32)
+	for i := range edits {
+		group.Go(func() error {
+			body := fmt.Appendf(nil, `{"data":{"key":"burst-%d"}}`, i)
+			return plain.Patch(types.MergePatchType).AbsPath(fmt.Sprintf("/api/v1/namespaces/%s/configmaps/settings-%05d", namespace, first+i)).
+				Param("fieldManager", "kubectl-edit").Body(body).Do(groupCtx).Error()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("edit: %w", err)
+	}
+	edited := time.Since(start)
+	back := map[string]bool{}
+	timeout := time.NewTimer(time.Minute)
+	defer timeout.Stop()
+	for len(back) < edits {
+		select {
+		case e := <-restored:
+			back[e.name] = true
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout.C:
+			return fmt.Errorf("%d of %d values did not come back", edits-len(back), edits)
+		}
+	}
+	whole := time.Since(start)
+	rate := func(d time.Duration) float64 { return edits / d.Seconds() }
+	b.report.add(row{
+		Part: "sync", What: fmt.Sprintf("%d edits in a burst, from the first edit to the last value back", edits),
+		Result: fmt.Sprintf("%.0f reverts/s", rate(whole)), Peer: fmt.Sprintf("the edits alone %.0f/s", rate(edited)),
+		Ratio: fmt.Sprintf("%.2f ×", rate(whole)/rate(edited)), Budget: "≥ 0.5 ×", Met: new(rate(whole) >= 0.5*rate(edited)),
+	})
+	return nil
 }
 
 // drifted makes one foreign write and awaits its end.
@@ -196,122 +247,4 @@ func drifted(ctx context.Context, plain rest.Interface, namespace, name string, 
 			return 0, errors.New("the value did not come back")
 		}
 	}
-}
-
-// memory starts the whole process as a replica that holds what the loop has
-// applied, and looks at its size.
-func (b *bench) memory(s *stage) error {
-	if _, err := b.certificate(); err != nil {
-		return err
-	}
-	if err := b.cluster.WriteKubeconfig(filepath.Join(b.dir, "kubeconfig")); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(b.dir, "namespace"), []byte(s.namespace), 0o600); err != nil {
-		return err
-	}
-	b.say("starting a replica")
-	p, err := b.start(roleReplica)
-	if err != nil {
-		return err
-	}
-	var peak, settled int64
-	for deadline := time.Now().Add(replicaSettles); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if settled, peak, err = resident(p.pid); err != nil {
-			return err
-		}
-	}
-	b.report.add(row{
-		Part: "sync", What: fmt.Sprintf("memory of a replica that leads, %d objects held", b.objects),
-		Result: fmt.Sprintf("%d MB resident, %d MB at most", settled>>20, peak>>20),
-		Budget: "≤ 150 MB", Met: new(settled <= 150<<20),
-	})
-	return nil
-}
-
-// resident memory of a process now and at most, in bytes; Linux alone tells.
-func resident(pid int) (now, peak int64, err error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(raw)) {
-		name, value, _ := strings.Cut(line, ":")
-		kilobytes, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-		switch name {
-		case "VmRSS":
-			now = kilobytes << 10
-		case "VmHWM":
-			peak = kilobytes << 10
-		}
-	}
-	return now, peak, nil
-}
-
-// replicaSettles is the time after which a replica's memory is looked at.
-const replicaSettles = 20 * time.Second
-
-// serveReplica runs the whole process and writes a line when it is ready.
-func serveReplica(ctx context.Context, dir string, out io.Writer) error {
-	restConfig, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
-	if err != nil {
-		return err
-	}
-	namespace, err := os.ReadFile(filepath.Join(dir, "namespace"))
-	if err != nil {
-		return err
-	}
-	var addresses [2]string
-	for i := range addresses {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		addresses[i] = listener.Addr().String()
-		_ = listener.Close()
-	}
-	c := config.Default()
-	c.Namespace = string(namespace)
-	c.Webhook.BindAddress, c.Health.BindAddress, c.Metrics.BindAddress = addresses[0], addresses[1], "0"
-	c.Decisions.BindAddress = "0"
-	c.Webhook.URL, c.Webhook.Service = "https://"+addresses[0], nil
-	c.Sync.CacheDir = filepath.Join(dir, "replica")
-	c.LeaderElection.Enabled = false
-	failed := make(chan error, 1)
-	go func() {
-		failed <- app.Run(ctx, app.Options{Config: c, REST: restConfig, Version: "bench", Ledger: io.Discard, Log: io.Discard})
-	}()
-	for {
-		response, err := http.Get("http://" + addresses[1] + "/readyz")
-		if err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				fmt.Fprintln(out, "https://"+addresses[0])
-				if folder := os.Getenv(profileVariable); folder != "" {
-					select {
-					case err := <-failed:
-						return err
-					case <-time.After(replicaSettles * 3 / 4):
-						err = heap(filepath.Join(folder, "replica.heap"))
-					}
-					return errors.Join(err, <-failed)
-				}
-				return <-failed
-			}
-		}
-		select {
-		case err := <-failed:
-			return err
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// heap writes what is kept, and what was made so far.
-func heap(name string) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(pprof.WriteHeapProfile(file), file.Close())
 }

@@ -28,6 +28,9 @@ func (b *bench) sync() error {
 	if err := b.firstApply(); err != nil {
 		return err
 	}
+	if err := b.smaller(); err != nil {
+		return err
+	}
 	return b.revert()
 }
 
