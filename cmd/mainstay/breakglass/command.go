@@ -69,7 +69,10 @@ repeat: it is printed when the grant is active.`,
 				args, r.command = args[:at], args[at:]
 			}
 			if len(args) == 1 {
-				r.decision = args[0]
+				var err error
+				if r.decision, err = decisionID(args[0]); err != nil {
+					return unclear(err)
+				}
 			}
 			if err := r.check(); err != nil {
 				return unclear(err)

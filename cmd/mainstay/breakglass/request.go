@@ -39,6 +39,15 @@ func (r *request) atEndFlag(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("at-end", cobra.FixedCompletions([]string{v1alpha1.AtEndHold, v1alpha1.AtEndRevert}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
+// decisionID is the id in what was pasted, with quotes and stops around it.
+func decisionID(pasted string) (string, error) {
+	id := strings.ToLower(strings.Trim(pasted, " \t\r\n\"'`“”‘’.,;:()[]<>"))
+	if len(id) < 5 || len(id) > 16 || strings.ContainsFunc(id, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+		return "", fmt.Errorf("%q is no id of a decision: a refusal prints it behind emergency: or decision:, for example 7f3k2", pasted)
+	}
+	return id, nil
+}
+
 func (r *request) scoped() bool {
 	s := &r.scope
 	return len(s.Namespaces)+len(s.Kinds)+len(s.Names)+len(s.Paths)+len(s.Operations) > 0

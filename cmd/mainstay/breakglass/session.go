@@ -146,7 +146,7 @@ func (s *session) find(ctx context.Context, name string) (*v1alpha1.BreakGlass, 
 	if err := s.client.List(ctx, &list, byName); err == nil {
 		switch len(list.Items) {
 		case 0:
-			return nil, answer("there is no breakglass %s", name)
+			return nil, answer("there is no breakglass %s%s", name, s.similar(ctx, name))
 		case 1:
 			return &list.Items[0], nil
 		}
@@ -156,6 +156,34 @@ func (s *session) find(ctx context.Context, name string) (*v1alpha1.BreakGlass, 
 		return nil, failed
 	}
 	return nil, answer("there is no breakglass %s in %s: give -n", name, strings.Join(namespaces, " and "))
+}
+
+// similar asks whether one of the BreakGlasses was meant whose names have what was
+// typed in them; it is empty where there is none, or too many.
+func (s *session) similar(ctx context.Context, typed string) string {
+	var list v1alpha1.BreakGlassList
+	if err := s.client.List(ctx, &list); err != nil {
+		return ""
+	}
+	names := make([]string, len(list.Items))
+	for i := range list.Items {
+		names[i] = list.Items[i].Name
+	}
+	return meant(names, typed)
+}
+
+func meant(names []string, typed string) string {
+	var near []string
+	for _, name := range names {
+		if typed != "" && (strings.Contains(name, typed) || strings.Contains(typed, name)) {
+			near = append(near, name)
+		}
+	}
+	const most = 3
+	if len(near) == 0 || len(near) > most {
+		return ""
+	}
+	return "; did you mean " + strings.Join(near, " or ") + "?"
 }
 
 // patch sets fields of the spec.
