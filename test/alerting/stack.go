@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,6 +104,19 @@ func (s *Stack) Alertmanager(t testing.TB) string { return get(t, s.Alertmanager
 // State is what Prometheus thinks of its targets and rules, for a test that fails.
 func (s *Stack) State(t testing.TB) string {
 	return get(t, s.prometheus+"/api/v1/targets") + "\n" + get(t, s.prometheus+"/api/v1/alerts")
+}
+
+// Query is how many series Prometheus finds for an expression now, and its answer.
+func (s *Stack) Query(t testing.TB, expr string) (int, string) {
+	t.Helper()
+	raw := get(t, s.prometheus+"/api/v1/query?"+url.Values{"query": {expr}}.Encode())
+	var answer struct {
+		Data struct{ Result []json.RawMessage }
+	}
+	if err := json.Unmarshal([]byte(raw), &answer); err != nil {
+		t.Errorf("query %s: %v: %s", expr, err, raw)
+	}
+	return len(answer.Data.Result), raw
 }
 
 func (s *Stack) receive(_ http.ResponseWriter, r *http.Request) {
