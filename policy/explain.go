@@ -366,15 +366,6 @@ func shortened(text string) string {
 	return text
 }
 
-// FirstFalse is the line at which a rule that did not match ended.
-func (x Explanation) FirstFalse() (Line, bool) {
-	i := slices.IndexFunc(x.Lines, func(l Line) bool { return l.Outcome == "false" })
-	if i < 0 {
-		return Line{}, false
-	}
-	return x.Lines[i], true
-}
-
 // Enforce puts the source in force in its Engine without running its tests, as
 // Load does with those that pass.
 func (p *Program) Enforce() {
