@@ -96,6 +96,32 @@ func TestTheNight(t *testing.T) {
 	if got := imageOf(t, ns); got != "nginx:1.28" {
 		t.Errorf("image = %s, want what is in git now", got)
 	}
+	tells(t, id, name)
+}
+
+// tells checks that the ledger has the whole night, in its order.
+func tells(t *testing.T, id, name string) {
+	t.Helper()
+	story := []struct{ what, says string }{
+		{"alice is refused", `"decision":"` + id + `"`},
+		{"she asks", "alice asks for break-glass for 8s: INC-9"},
+		{"her own approval is refused", "alice has asked for it: somebody else has to approve it"},
+		{"bob approves", "bob approves the break-glass of alice"},
+		{"she uses it", `"rule":"grant.` + system + "/" + name + `"`},
+		{"the change is held", "held as it is until git says the same"},
+	}
+	shared.Await(t, "the ledger tells the story in its order", func() (bool, string) {
+		lines, next := ledger(t), 0
+		for _, line := range lines {
+			if next < len(story) && strings.Contains(line, story[next].says) {
+				next++
+			}
+		}
+		if next < len(story) {
+			return false, "not found: " + story[next].what
+		}
+		return true, ""
+	})
 }
 
 // patchOf is what breakglass patch prints for the clone.
