@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass/edit"
 	rendering "github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
@@ -235,7 +236,7 @@ func (p *patcher) overlay(side *side, object *render.Object, at fieldset.Path, v
 			"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(),
 			"metadata": map[string]any{"name": object.GetName()},
 		}
-		if ns := object.GetNamespace(); ns != "" {
+		if ns := object.GetNamespace(); ns != "" && !p.namespaced(side) {
 			patch["metadata"].(map[string]any)["namespace"] = ns //nolint:forcetypeassert // it is the line above
 		}
 		p.overlays[file] = patch
@@ -259,6 +260,22 @@ func (p *patcher) overlay(side *side, object *render.Object, at fieldset.Path, v
 	}
 	p.after[file] = content
 	return nil
+}
+
+// namespaced tells whether the kustomization sets the namespace itself: it does so
+// after its patches, which find the object by what it was before.
+func (p *patcher) namespaced(side *side) bool {
+	for _, name := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
+		content, err := fs.ReadFile(p.tree, path.Join(side.path, name))
+		if err != nil {
+			continue
+		}
+		var k struct {
+			Namespace string `json:"namespace"`
+		}
+		return yaml.Unmarshal(content, &k) == nil && k.Namespace != ""
+	}
+	return false
 }
 
 // builtin tells whether Kustomize knows the lists of a group's kinds.
