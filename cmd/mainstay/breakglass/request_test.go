@@ -6,6 +6,7 @@ package breakglass
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 func TestTheIDOfADecisionIsTakenAsItIsPasted(t *testing.T) {
@@ -35,6 +36,19 @@ func TestANameThatIsNotThereSuggestsThoseThatAre(t *testing.T) {
 	} {
 		if got := meant(names, typed); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)
+		}
+	}
+}
+
+func TestAPatchLeavesTheNamespaceToAKustomizationThatSetsIt(t *testing.T) {
+	for content, want := range map[string]bool{
+		"namespace: shop\nresources: [web.yaml]\n": true,
+		"resources: [web.yaml]\n":                  false,
+		"namespace: [":                             false,
+	} {
+		p := &patcher{tree: fstest.MapFS{"prod/kustomization.yaml": &fstest.MapFile{Data: []byte(content)}}}
+		if got := p.namespaced(&side{path: "prod"}); got != want {
+			t.Errorf("%q sets the namespace: %t, want %t", content, got, want)
 		}
 	}
 }
