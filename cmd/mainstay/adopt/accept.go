@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
@@ -39,7 +40,7 @@ func look(gs *v1alpha1.GitSync) (Result, metav1.Condition) {
 
 // show prints what waits.
 func (s *session) show(ctx context.Context, name string) error {
-	gs, err := s.find(ctx, name)
+	gs, err := s.Find(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -51,29 +52,29 @@ func (s *session) show(ctx context.Context, name string) error {
 		return err
 	}
 	if r.Pending {
-		return answer{fmt.Errorf("objects of gitsync %s/%s wait to be taken over", gs.Namespace, gs.Name)}
+		return cli.Answer("objects of gitsync %s/%s wait to be taken over", gs.Namespace, gs.Name)
 	}
 	return nil
 }
 
 // accept has what exists become what the commit says, and waits until it has.
 func (s *session) accept(ctx context.Context, name, commit string, wait time.Duration) error {
-	gs, err := s.find(ctx, name)
+	gs, err := s.Find(ctx, name)
 	if err != nil {
 		return err
 	}
 	r, _ := look(gs)
 	switch {
 	case len(commit) < minCommit:
-		return answer{fmt.Errorf("--accept %s: give at least the first %d digits of the commit", commit, minCommit)}
+		return cli.Answer("--accept %s: give at least the first %d digits of the commit", commit, minCommit)
 	case !strings.HasPrefix(r.Commit, commit):
-		return answer{fmt.Errorf("--accept %s: the commit that was looked at last is %s: look again with mainstay adopt %s", commit, r.Commit, gs.Name)}
+		return cli.Answer("--accept %s: the commit that was looked at last is %s: look again with mainstay adopt %s", commit, r.Commit, gs.Name)
 	case !r.Pending:
 		r.Message = "nothing waits to be taken over: " + r.Message
 		return s.print(r)
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AdoptAnnotation, r.Commit)
-	if err := s.client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
+	if err := s.Client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return err
 	}
 	if wait <= 0 {
@@ -84,13 +85,13 @@ func (s *session) accept(ctx context.Context, name, commit string, wait time.Dur
 }
 
 func (s *session) awaitAccepted(ctx context.Context, gs *v1alpha1.GitSync, wait time.Duration) error {
-	fmt.Fprintf(s.progress, "accepted; waiting until gitsync %s/%s has taken the objects over\n", gs.Namespace, gs.Name)
+	fmt.Fprintf(s.Progress, "accepted; waiting until gitsync %s/%s has taken the objects over\n", gs.Namespace, gs.Name)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		if err := s.client.Get(ctx, client.ObjectKeyFromObject(gs), gs); err != nil {
+		if err := s.Client.Get(ctx, client.ObjectKeyFromObject(gs), gs); err != nil {
 			return fmt.Errorf("wait for gitsync %s: %w", gs.Name, err)
 		}
 		r, ready := look(gs)
@@ -101,7 +102,7 @@ func (s *session) awaitAccepted(ctx context.Context, gs *v1alpha1.GitSync, wait 
 			if err := s.print(r); err != nil {
 				return err
 			}
-			return answer{fmt.Errorf("they are taken over, and the sync fails for another reason: %s", ready.Reason)}
+			return cli.Answer("they are taken over, and the sync fails for another reason: %s", ready.Reason)
 		}
 		select {
 		case <-ctx.Done():

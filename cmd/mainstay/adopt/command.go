@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 )
 
 // defaultWait is how long Mainstay may take.
@@ -17,7 +17,7 @@ const defaultWait = 5 * time.Minute
 
 // NewAdopt returns the command adopt.
 func NewAdopt() *cobra.Command {
-	f, commit, wait := new(flags), "", defaultWait
+	f, commit, wait := new(cli.Flags), "", defaultWait
 	cmd := &cobra.Command{
 		Use:   "adopt GITSYNC",
 		Short: "Show or accept which existing objects a GitSync takes over",
@@ -30,19 +30,19 @@ could not be found out.`,
 		Example: `  mainstay adopt shop
   mainstay adopt shop --accept 3f2a9c1d
   mainstay adopt shop -n shop -o json`,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: f.complete,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: f.Names,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := f.open(cmd)
+			s, err := open(f, cmd)
 			if err != nil {
-				return status{err, 2}
+				return err
 			}
 			if commit == "" {
-				return verdict(s.show(cmd.Context(), args[0]))
+				return cli.Verdict(s.show(cmd.Context(), args[0]))
 			}
-			return verdict(s.accept(cmd.Context(), args[0], commit, wait))
+			return cli.Verdict(s.accept(cmd.Context(), args[0], commit, wait))
 		},
 	}
-	f.add(cmd)
+	f.Add(cmd)
 	cmd.Flags().StringVar(&commit, "accept", "", "have what exists become what `COMMIT` says; at least its first 7 digits")
 	cmd.Flags().DurationVar(&wait, "wait", wait, "how long to wait until it is done; 0: do not wait")
 	return cmd
@@ -50,7 +50,7 @@ could not be found out.`,
 
 // NewRelease returns the command release.
 func NewRelease() *cobra.Command {
-	f, all, wait := new(flags), false, defaultWait
+	f, all, wait := new(cli.Flags), false, defaultWait
 	cmd := &cobra.Command{
 		Use:   "release GITSYNC | --all",
 		Short: "Let a GitSync's objects go, without deleting anything",
@@ -62,54 +62,23 @@ The status is 0 if it is done, 1 if it was refused, 2 if it is not known.`,
 		Example: `  mainstay release shop
   mainstay release shop -n shop -o json
   mainstay release --all            # before Mainstay is uninstalled`,
-		Args: cobra.MaximumNArgs(1), ValidArgsFunction: f.complete,
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: f.Names,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) == 1) {
-				return status{errors.New("give the name of one GitSync, or --all"), 2}
+				return cli.Unclear(errors.New("give the name of one GitSync, or --all"))
 			}
-			s, err := f.open(cmd)
+			s, err := open(f, cmd)
 			if err != nil {
-				return status{err, 2}
+				return err
 			}
 			if all {
-				return verdict(s.releaseAll(cmd.Context(), wait))
+				return cli.Verdict(s.releaseAll(cmd.Context(), wait))
 			}
-			return verdict(s.releaseNamed(cmd.Context(), args[0], wait))
+			return cli.Verdict(s.releaseNamed(cmd.Context(), args[0], wait))
 		},
 	}
-	f.add(cmd)
+	f.Add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every GitSync, of the namespace where -n is given, else of all namespaces")
 	cmd.Flags().DurationVar(&wait, "wait", wait, "how long to wait until it is done; 0: do not wait")
 	return cmd
-}
-
-// status is an error with the exit status that tells of it.
-type status struct {
-	error
-	code int
-}
-
-// ExitCode is what the process ends with.
-func (s status) ExitCode() int { return s.code }
-
-// Unwrap is the error itself.
-func (s status) Unwrap() error { return s.error }
-
-// answer is an error that answers what was asked.
-type answer struct{ error }
-
-// verdict tells an answer from what kept it from being found out.
-func verdict(err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[answer](err); ok {
-		return status{err, 1}
-	}
-	switch apierrors.ReasonForError(err) {
-	case metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonNotFound:
-		return status{err, 1}
-	default:
-		return status{err, 2}
-	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func (s *session) releaseNamed(ctx context.Context, name string, wait time.Duration) error {
-	gs, err := s.find(ctx, name)
+	gs, err := s.Find(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -27,11 +27,11 @@ func (s *session) releaseNamed(ctx context.Context, name string, wait time.Durat
 
 func (s *session) releaseAll(ctx context.Context, wait time.Duration) error {
 	var list v1alpha1.GitSyncList
-	if err := s.client.List(ctx, &list, client.InNamespace(s.flags.namespace)); err != nil {
+	if err := s.Client.List(ctx, &list, client.InNamespace(s.Flags.Namespace)); err != nil {
 		return err
 	}
 	if len(list.Items) == 0 {
-		fmt.Fprintln(s.progress, "There are no GitSyncs.")
+		fmt.Fprintln(s.Progress, "There are no GitSyncs.")
 	}
 	var failed error
 	for i := range list.Items {
@@ -47,11 +47,11 @@ func (s *session) release(ctx context.Context, gs *v1alpha1.GitSync, wait time.D
 	if gs.DeletionTimestamp.IsZero() {
 		if gs.Spec.DeletionPolicy == "Delete" {
 			patch := []byte(`{"spec":{"deletionPolicy":"Orphan"}}`)
-			if err := s.client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
+			if err := s.Client.Patch(ctx, gs, client.RawPatch(types.MergePatchType, patch)); err != nil {
 				return fmt.Errorf("say that nothing is to be deleted: %w", err)
 			}
 		}
-		if err := s.client.Delete(ctx, gs, client.Preconditions{UID: &gs.UID}); err != nil {
+		if err := s.Client.Delete(ctx, gs, client.Preconditions{UID: &gs.UID}); err != nil {
 			return err
 		}
 	}
@@ -75,7 +75,7 @@ func (s *session) awaitGone(ctx context.Context, gs *v1alpha1.GitSync, wait time
 	said := ""
 	uid := gs.UID
 	for {
-		err := s.client.Get(ctx, client.ObjectKeyFromObject(gs), gs)
+		err := s.Client.Get(ctx, client.ObjectKeyFromObject(gs), gs)
 		switch {
 		case apierrors.IsNotFound(err), err == nil && gs.UID != uid:
 			return nil
@@ -84,7 +84,7 @@ func (s *session) awaitGone(ctx context.Context, gs *v1alpha1.GitSync, wait time
 		}
 		if r, ready := look(gs); ready.Reason == "Deleting" && ready.Status == metav1.ConditionFalse && r.Message != said {
 			said = r.Message
-			fmt.Fprintln(s.progress, said)
+			fmt.Fprintln(s.Progress, said)
 		}
 		select {
 		case <-ctx.Done():

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
@@ -40,7 +41,7 @@ as the new one. It can be asked for until what was changed has gone back.`,
 			r.atEnd = cmp.Or(bg.Spec.AtEnd, v1alpha1.AtEndHold)
 		}
 		if err := r.check(); err != nil {
-			return unclear(err)
+			return cli.Unclear(err)
 		}
 		return s.request(cmd.Context(), r)
 	})
@@ -75,7 +76,7 @@ BreakGlass, with spec.revoked: true where it is active.`,
 
 func (s *session) revert(ctx context.Context, bg *v1alpha1.BreakGlass, reason string) error {
 	if bg.Annotations[v1alpha1.RevertAnnotation] != "" {
-		return answer("what was changed under %s was given up already", bg.Name)
+		return cli.Answer("what was changed under %s was given up already", bg.Name)
 	}
 	change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{v1alpha1.RevertAnnotation: reason}}}
 	if bg.Status.Phase == v1alpha1.PhaseActive && !bg.Spec.Revoked {

@@ -4,14 +4,11 @@
 package breakglass
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
@@ -71,17 +68,17 @@ repeat: it is printed when the grant is active.`,
 			if len(args) == 1 {
 				var err error
 				if r.decision, err = decisionID(args[0]); err != nil {
-					return unclear(err)
+					return cli.Unclear(err)
 				}
 			}
 			if err := r.check(); err != nil {
-				return unclear(err)
+				return cli.Unclear(err)
 			}
 			s, err := f.open(cmd)
 			if err != nil {
-				return unclear(err)
+				return cli.Unclear(err)
 			}
-			return verdict(s.request(cmd.Context(), r))
+			return cli.Verdict(s.request(cmd.Context(), r))
 		},
 	}
 	p := cmd.Flags()
@@ -111,13 +108,13 @@ func named(f *flags, cmd *cobra.Command, do func(s *session, bg *v1alpha1.BreakG
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := f.open(cmd)
 		if err != nil {
-			return unclear(err)
+			return cli.Unclear(err)
 		}
 		bg, err := s.find(cmd.Context(), args[0])
 		if err != nil {
-			return verdict(err)
+			return cli.Verdict(err)
 		}
-		return verdict(do(s, bg, cmd))
+		return cli.Verdict(do(s, bg, cmd))
 	}
 	return cmd
 }
@@ -164,43 +161,9 @@ func newList(f *flags) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := f.open(cmd)
 			if err != nil {
-				return unclear(err)
+				return cli.Unclear(err)
 			}
-			return verdict(s.list(cmd.Context()))
+			return cli.Verdict(s.list(cmd.Context()))
 		},
 	}
-}
-
-// status is an error with the exit status that tells of it.
-type status struct {
-	error
-	code int
-}
-
-// ExitCode is what the process ends with.
-func (s status) ExitCode() int { return s.code }
-
-// Unwrap is the error itself.
-func (s status) Unwrap() error { return s.error }
-
-// unclear is an error that tells nothing about what was asked.
-func unclear(err error) error { return status{err, 2} }
-
-// errAnswer marks errors that are the answer to what was asked.
-var errAnswer = errors.New("")
-
-func answer(format string, args ...any) error {
-	return fmt.Errorf("%w%s", errAnswer, fmt.Sprintf(format, args...))
-}
-
-// verdict tells an answer from what kept it from being found out.
-func verdict(err error) error {
-	if err == nil {
-		return nil
-	}
-	reason := apierrors.ReasonForError(err)
-	if errors.Is(err, errAnswer) || reason == metav1.StatusReasonForbidden || reason == metav1.StatusReasonInvalid || reason == metav1.StatusReasonNotFound {
-		return status{err, 1}
-	}
-	return status{err, 2}
 }

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/breakglass/edit"
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	rendering "github.com/mainstay-gitops/mainstay/cmd/mainstay/render"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
@@ -78,7 +79,7 @@ func (s *session) printPatch(ctx context.Context, bg *v1alpha1.BreakGlass, clone
 		}
 	}
 	if len(changes) == 0 {
-		return answer("nothing that was changed under %s awaits git", bg.Name)
+		return cli.Answer("nothing that was changed under %s awaits git", bg.Name)
 	}
 	p, err := s.patcher(clone, bg.Name)
 	if err != nil {
@@ -104,7 +105,7 @@ func (s *session) printPatch(ctx context.Context, bg *v1alpha1.BreakGlass, clone
 		}
 	}
 	if len(out.Left) > 0 {
-		return answer("%d changes are not in the patch", len(out.Left))
+		return cli.Answer("%d changes are not in the patch", len(out.Left))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
@@ -185,12 +186,12 @@ func (s *session) await(ctx context.Context, bg *v1alpha1.BreakGlass, limit time
 		case v1alpha1.PhaseActive:
 			return true, nil
 		case v1alpha1.PhaseEnded, v1alpha1.PhaseRevoked:
-			return false, answer("%s is %s", bg.Name, strings.ToLower(bg.Status.Phase))
+			return false, cli.Answer("%s is %s", bg.Name, strings.ToLower(bg.Status.Phase))
 		}
 		return false, nil
 	})
 	if errors.Is(err, errWaited) {
-		return answer("%s is not active after %s; mainstay breakglass show %s", bg.Name, limit, bg.Name)
+		return cli.Answer("%s is not active after %s; mainstay breakglass show %s", bg.Name, limit, bg.Name)
 	}
 	return err
 }
@@ -211,7 +212,7 @@ func (s *session) poll(ctx context.Context, bg *v1alpha1.BreakGlass, limit time.
 		}
 		switch err := s.client.Get(ctx, client.ObjectKeyFromObject(bg), bg); {
 		case apierrors.IsNotFound(err):
-			return answer("%s was deleted", bg.Name)
+			return cli.Answer("%s was deleted", bg.Name)
 		case err != nil && ctx.Err() == nil:
 			return err
 		}
@@ -237,7 +238,7 @@ func (s *session) approve(ctx context.Context, bg *v1alpha1.BreakGlass) error {
 		return err
 	}
 	if by := bg.Spec.ApprovedBy; by != "" {
-		return answer("%s has approved %s already", by, bg.Name)
+		return cli.Answer("%s has approved %s already", by, bg.Name)
 	}
 	if err := s.patch(ctx, bg, map[string]any{"approvedBy": me}); err != nil {
 		return err

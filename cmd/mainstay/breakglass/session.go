@@ -6,7 +6,6 @@ package breakglass
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,13 +15,11 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
@@ -42,29 +39,12 @@ type session struct {
 }
 
 func (f *flags) open(cmd *cobra.Command) (*session, error) {
-	if f.output != "" && f.output != "json" {
-		return nil, fmt.Errorf("-o %s is unknown: use json, or leave it out", f.output)
-	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = f.kubeconfig
-	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
-	restConfig, err := config.ClientConfig()
+	shared := &cli.Flags{Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, System: f.system, Output: f.output}
+	s, err := shared.Open(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("find the cluster: %w", err)
+		return nil, err
 	}
-	current, _, err := config.Namespace()
-	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("register types: %w", err)
-	}
-	c, err := client.New(restConfig, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	return &session{client: c, config: restConfig, flags: f, current: current, out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr()}, nil
+	return &session{client: s.Client, config: s.Config, flags: f, current: s.Current, out: s.Out, progress: s.Progress}, nil
 }
 
 // me is the name that the API server knows the user by.
@@ -139,23 +119,23 @@ func (s *session) find(ctx context.Context, name string) (*v1alpha1.BreakGlass, 
 		if failed != nil {
 			return nil, failed
 		}
-		return nil, answer("there is no breakglass %s in namespace %s", name, namespaces[0])
+		return nil, cli.Answer("there is no breakglass %s in namespace %s", name, namespaces[0])
 	}
 	var list v1alpha1.BreakGlassList
 	byName := client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", name)}
 	if err := s.client.List(ctx, &list, byName); err == nil {
 		switch len(list.Items) {
 		case 0:
-			return nil, answer("there is no breakglass %s%s", name, s.similar(ctx, name))
+			return nil, cli.Answer("there is no breakglass %s%s", name, s.similar(ctx, name))
 		case 1:
 			return &list.Items[0], nil
 		}
-		return nil, answer("there is a breakglass %s in %d namespaces: give -n", name, len(list.Items))
+		return nil, cli.Answer("there is a breakglass %s in %d namespaces: give -n", name, len(list.Items))
 	}
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, answer("there is no breakglass %s in %s: give -n", name, strings.Join(namespaces, " and "))
+	return nil, cli.Answer("there is no breakglass %s in %s: give -n", name, strings.Join(namespaces, " and "))
 }
 
 // similar asks whether one of the BreakGlasses was meant whose names have what was
