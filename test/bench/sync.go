@@ -25,6 +25,9 @@ func (b *bench) sync() error {
 	if err := b.compare(); err != nil {
 		return err
 	}
+	if err := b.fetch(); err != nil {
+		return err
+	}
 	if err := b.firstApply(); err != nil {
 		return err
 	}
