@@ -72,12 +72,12 @@ func (g *guard) keepEnd(ctx context.Context, record *ownership.Record) error {
 	}
 	content := *record.Applied
 	content.Finished = true
-	return g.replaceContent(ctx, record, &content)
+	return g.learn(ctx, record, &content, func(*ownership.Sync, *ownership.Entry) {})
 }
 
-// replaceContent puts what was learned about an applied object into the
-// inventory, unless a sync was faster.
-func (g *guard) replaceContent(ctx context.Context, record *ownership.Record, content *ownership.Content) error {
+// learn puts what was found out about an applied object into the inventory, and
+// then tells of it, unless a sync was faster.
+func (g *guard) learn(ctx context.Context, record *ownership.Record, content *ownership.Content, tell func(*ownership.Sync, *ownership.Entry)) error {
 	key := record.Sync.Key()
 	p := g.l.pass(key)
 	p.mu.Lock()
@@ -97,7 +97,8 @@ func (g *guard) replaceContent(ctx context.Context, record *ownership.Record, co
 	}
 	sync := *known
 	if err := g.l.Inventory.Save(ctx, &sync, all); err != nil {
-		return fmt.Errorf("remember that %s is done: %w", record.ID, err)
+		return fmt.Errorf("note what was learned of %s: %w", record.ID, err)
 	}
+	tell(&sync, &entry)
 	return nil
 }

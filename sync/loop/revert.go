@@ -137,37 +137,17 @@ func (g *guard) renormalise(ctx context.Context, record *ownership.Record, answe
 	if err != nil {
 		return err
 	}
-	key := record.Sync.Key()
-	p := g.l.pass(key)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	entries := g.l.Index.Entries(key)
-	current := entries[record.ID]
-	known, ok := g.l.Index.Sync(key)
-	if !ok || current == nil || current.Applied != record.Applied {
-		return nil // a sync was faster
-	}
 	content := *record.Applied
 	content.Baseline, content.Fields = baseline, answer.Fields
 	if content.Mutated, err = answer.Mutated(content.Desired); err != nil {
 		return err
 	}
-	entry := *current
-	entry.Applied = &content
-	entries[record.ID] = &entry
-	all := make([]*ownership.Entry, 0, len(entries))
-	for _, e := range entries {
-		all = append(all, e)
-	}
-	sync := *known
-	if err := g.l.Inventory.Save(ctx, &sync, all); err != nil {
-		return fmt.Errorf("renew the baseline of %s: %w", record.ID, err)
-	}
-	g.agree(record.ID, &content)
-	if !slices.Equal(record.Applied.Mutated, content.Mutated) {
-		g.l.mutated(&sync, &entry)
-	}
-	return nil
+	return g.learn(ctx, record, &content, func(sync *ownership.Sync, entry *ownership.Entry) {
+		g.agree(record.ID, &content)
+		if !slices.Equal(record.Applied.Mutated, content.Mutated) {
+			g.l.mutated(sync, entry)
+		}
+	})
 }
 
 // missing judges the deletion of a declared object.
