@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/test/alerting"
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
@@ -35,11 +36,37 @@ func awaits(t *testing.T, words ...string) {
 	})
 }
 
+// alarmed is a real Prometheus and a real Alertmanager beside the controller; the
+// alerts' for is a second.
+func alarmed(t *testing.T) *night {
+	t.Helper()
+	programs, err := alerting.Build(t.Context(), os.Stderr)
+	world.Must(t, err)
+	_, rules := quickRules(t)
+	n := &night{t: t, stack: alerting.Run(t, programs, alerting.StackOptions{Rules: rules, Scrape: scrapes(t)})}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(n.stack.State(t))
+		}
+	})
+	return n
+}
+
+// ends waits until an alert does not fire any more.
+func (n *night) ends(alert string) {
+	n.t.Helper()
+	shared.Await(n.t, alert+" ends", func() (bool, string) {
+		count, answer := n.stack.Query(n.t, `ALERTS{alertname="`+alert+`",alertstate="firing"}`)
+		return count == 0, answer
+	})
+}
+
 // The whole night: a change is refused, asked for, approved, made, held after
 // the grant's end, and brought into git.
 func TestTheNight(t *testing.T) {
 	const ns = "night"
 	app(t, ns)
+	alarms := alarmed(t)
 	out, err := setImage(t, "alice", ns, "nginx:1.28")
 	refusedWith(t, "alice is blocked", "breakglass request", out, err)
 	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
@@ -51,6 +78,7 @@ func TestTheNight(t *testing.T) {
 	if out, status := bgCommand(t, "alice", "approve", name); status != 1 || !strings.Contains(out, "somebody else has to approve it") {
 		t.Errorf("alice approves her own: status %d, %s", status, out)
 	}
+	alarms.await(nil, "MainstayGrantRequested")
 	if out, status := bgCommand(t, "bob", "approve", name); status != 0 {
 		t.Fatalf("bob approves: %s", out)
 	}
@@ -61,6 +89,7 @@ func TestTheNight(t *testing.T) {
 
 	phase(t, name, v1alpha1.PhaseEnded)
 	awaits(t, "Deployment.apps "+ns+"/web spec.template.spec.containers[name=web].image", "by alice", name+", approved by bob")
+	alarms.await(nil, "MainstayGrantActive", "MainstayAwaitingGit")
 	if got := imageOf(t, ns); got != "nginx:1.28" {
 		t.Fatalf("image = %s after the end, want what was changed", got)
 	}
@@ -93,32 +122,77 @@ func TestTheNight(t *testing.T) {
 		c := meta.FindStatusCondition(shared.GitSync(t).Status.Conditions, v1alpha1.ConditionDrifted)
 		return !strings.Contains(c.Message, ns+"/web"), c.Message
 	})
+	alarms.ends("MainstayAwaitingGit")
 	if got := imageOf(t, ns); got != "nginx:1.28" {
 		t.Errorf("image = %s, want what is in git now", got)
 	}
-	tells(t, id, name)
-}
-
-// tells checks that the ledger has the whole night, in its order.
-func tells(t *testing.T, id, name string) {
-	t.Helper()
-	story := []struct{ what, says string }{
+	tells(t, []episode{
 		{"alice is refused", `"decision":"` + id + `"`},
 		{"she asks", "alice asks for break-glass for 8s: INC-9"},
 		{"her own approval is refused", "alice has asked for it: somebody else has to approve it"},
 		{"bob approves", "bob approves the break-glass of alice"},
 		{"she uses it", `"rule":"grant.` + system + "/" + name + `"`},
 		{"the change is held", "held as it is until git says the same"},
+	})
+}
+
+// The same night with an end that goes back: git's value is there again within
+// a moment of the grant's end.
+func TestTheNightThatGoesBack(t *testing.T) {
+	const ns = "goesback"
+	app(t, ns)
+	alarms := alarmed(t)
+	out, err := setImage(t, "alice", ns, "nginx:1.28")
+	refusedWith(t, "alice is blocked", "breakglass request", out, err)
+	id := regexp.MustCompile(`breakglass request (\w+) --for`).FindStringSubmatch(out)[1]
+	out, status := bgCommand(t, "alice", "request", id, "--for", "8s", "--at-end", "Revert", "--reason", "INC-10: to look closer")
+	if status != 0 {
+		t.Fatalf("asking: status %d, %s", status, out)
 	}
-	shared.Await(t, "the ledger tells the story in its order", func() (bool, string) {
-		lines, next := ledger(t), 0
-		for _, line := range lines {
+	name := regexp.MustCompile(`bg-` + id + `-\w+`).FindString(out)
+	if out, status := bgCommand(t, "bob", "approve", name); status != 0 {
+		t.Fatalf("bob approves: %s", out)
+	}
+	out = permitted(t, "alice may set the image", func() (string, error) { return setImage(t, "alice", ns, "nginx:1.28") })
+	if !strings.Contains(out, "this is reverted, which restarts the pods of deployment/web") {
+		t.Errorf("kubectl said %q, want what comes at the end", out)
+	}
+	phase(t, name, v1alpha1.PhaseEnded)
+	shared.Await(t, "git's value is back", func() (bool, string) {
+		got := imageOf(t, ns)
+		return got == "nginx:1.27", got
+	})
+	alarms.await(nil, "MainstayGrantActive")
+	alarms.ends("MainstayAwaitingGit")
+	tells(t, []episode{
+		{"alice is refused", `"decision":"` + id + `"`},
+		{"she asks", "alice asks for break-glass for 8s: INC-10"},
+		{"bob approves", "bob approves the break-glass of alice"},
+		{"she uses it", `"rule":"grant.` + system + "/" + name + `"`},
+		{"it is reverted", ns + "/web"},
+	})
+	shared.Await(t, "it is shown", func() (bool, string) {
+		out, _ := bgCommand(t, "bob", "show", name)
+		return regexp.MustCompile(`reverted +Deployment.apps ` + ns + `/web`).MatchString(out), out
+	})
+}
+
+// episode is a part of a night, and what a line of the ledger says of it.
+type episode struct{ what, says string }
+
+// tells checks that mainstay log has the whole night, in its order.
+func tells(t *testing.T, story []episode) {
+	t.Helper()
+	shared.Await(t, "the log tells the story in its order", func() (bool, string) {
+		status, out := atPrompt(t, "bob", "log", "--since", "1h", "--all", "-o", "json")
+		next := 0
+		for line := range strings.Lines(out) {
 			if next < len(story) && strings.Contains(line, story[next].says) {
 				next++
 			}
 		}
 		if next < len(story) {
-			return false, "not found: " + story[next].what
+			return false, fmt.Sprintf("status %d, not found: %s", status, story[next].what)
 		}
 		return true, ""
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,6 +44,48 @@ func (w *walk) edited(name, duration string) {
 		s := breakGlass(w.T, name).Status
 		return len(s.AwaitingGit) == 1, fmt.Sprintf("%+v", s)
 	})
+}
+
+// A grant is extended, and what was changed under it comes into a kustomization:
+// nothing goes back in between.
+func TestWhatAGrantChangedComesIntoAKustomization(t *testing.T) {
+	const name = "patch-kustomize"
+	w := newWalk(t, name, map[string]string{
+		"base/kustomization.yaml":          "resources: [settings.yaml]\n",
+		"base/settings.yaml":               walked + "  color: red\n",
+		"overlays/prod/kustomization.yaml": "namespace: " + name + "\nresources: [../../base, ns.yaml]\n",
+		"overlays/prod/ns.yaml":            "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n",
+	}, v1alpha1.GitSyncSpec{Source: v1alpha1.Source{Path: "overlays/prod"}})
+	w.applied("HEAD")
+	w.edited(name, "20s")
+	out, status := bgCommand(t, "alice", "extend", name, "--for", "1h", "--reason", "INC-7: still looking", "--emergency")
+	more := regexp.MustCompile(name + `-\w+`).FindString(out)
+	if status != 0 || more == "" {
+		t.Fatalf("extending: status %d, %s", status, out)
+	}
+	phase(t, name, v1alpha1.PhaseEnded)
+	w.is("color", "pink")
+
+	patch, said, status := w.patch(more)
+	if status != 0 || said != "" {
+		t.Fatalf("patch: status %d, %s", status, said)
+	}
+	apply := exec.CommandContext(t.Context(), "git", "apply", "-")
+	apply.Dir, apply.Stdin = w.repo, strings.NewReader(patch)
+	if out, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("git apply: %v: %s\n%s", err, out, patch)
+	}
+	w.git("add", "-A")
+	w.git("commit", "-qm", "settings: the color of the night")
+	w.applied("HEAD")
+	shared.Await(t, "git has adopted it", func() (bool, string) {
+		s := breakGlass(t, name).Status
+		return len(s.AwaitingGit) == 0 && len(s.Settled) == 1 && s.Settled[0].How == v1alpha1.SettledInGit, fmt.Sprintf("%+v", s)
+	})
+	if out, status := bgCommand(t, "alice", "revoke", more); status != 0 {
+		t.Errorf("revoking what is no longer needed: %s", out)
+	}
+	w.is("color", "pink")
 }
 
 // A chart's values are for people: what they have to set is listed.

@@ -23,10 +23,21 @@ import (
 func (n *night) prompted(ns, id string) map[string]string {
 	seen := map[string]string{}
 	for _, args := range [][]string{
-		{"log", "--since", "1h", "--all"}, {"log", "--id", id, "-o", "json"}, {"explain", "secret/creds", "-n", ns}, {"why", id},
-		{"decisions", "export", "--since", "1h"}, {"policy", "capture", id, "--dir", n.t.TempDir()}, {"policy", "suggest", "--since", "1h"},
-		{"diff", "shop"}, {"diff", ".", "shop"}, {"status", "shop"}, {"status", "shop", "-o", "json"}, {"report", "--since", "1h"},
-		{"breakglass", "show", "alerts-now"}, {"breakglass", "patch", "alerts-now"}, {"render", "."},
+		{"log", "--since", "1h", "--all"},
+		{"log", "--id", id, "-o", "json"},
+		{"explain", "secret/creds", "-n", ns},
+		{"why", id},
+		{"decisions", "export", "--since", "1h"},
+		{"policy", "capture", id, "--dir", n.t.TempDir()},
+		{"policy", "suggest", "--since", "1h"},
+		{"diff", "shop"},
+		{"diff", ".", "shop"},
+		{"status", "shop"},
+		{"status", "shop", "-o", "json"},
+		{"report", "--since", "1h"},
+		{"breakglass", "show", "alerts-now"},
+		{"breakglass", "patch", "alerts-now"},
+		{"render", "."},
 	} {
 		status, out := atPrompt(n.t, "alice", args...)
 		if status == 2 {
