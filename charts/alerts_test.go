@@ -221,12 +221,14 @@ var alertCases = []alertCase{
 	{
 		"MainstaySuspended", "of a team with a contact",
 		[]string{`mainstay_suspended{namespace="a",name="shop"}: 1x10`, `mainstay_gitsync_labels{namespace="a",name="shop",contact="#shop",label_team="shop"}: 1x10`, `mainstay_gitsync_labels{namespace="a",name="pay",contact="#pay",label_team="pay"}: 1x10`},
-		"4m", []string{`namespace="a",name="shop",contact="#shop",label_team="shop",team="shop"`},
+		"4m",
+		[]string{`namespace="a",name="shop",contact="#shop",label_team="shop",team="shop"`},
 	},
 	{
 		"MainstaySuspended", "while two replicas say who answers",
 		[]string{`mainstay_suspended{namespace="a",name="shop"}: 1x10`, `mainstay_gitsync_labels{namespace="a",name="shop",contact="#shop",pod="a"}: 1x10`, `mainstay_gitsync_labels{namespace="a",name="shop",contact="#shop",pod="b"}: 1x10`},
-		"4m", []string{`namespace="a",name="shop",contact="#shop"`},
+		"4m",
+		[]string{`namespace="a",name="shop",contact="#shop"`},
 	},
 	{"MainstaySuspended", "it has ended", []string{`mainstay_suspended{namespace="a",name="shop"}: 1 1 _x10`}, "8m", nil},
 

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
@@ -120,8 +120,8 @@ func (b *bench) replica(s *stage, objects int) (residence, *peer, error) {
 // unregister takes away what a replica has left: nobody answers any more.
 func (s *stage) unregister() error {
 	return errors.Join(
-		s.client.Delete(s.ctx, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: registration.Name}}),
-		client.IgnoreNotFound(s.client.Delete(s.ctx, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: registration.Name}})),
+		s.client.Delete(s.ctx, &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: registration.Name}}),
+		client.IgnoreNotFound(s.client.Delete(s.ctx, &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: registration.Name}})),
 	)
 }
 

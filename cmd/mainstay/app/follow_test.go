@@ -28,7 +28,7 @@ func TestTheConfigurationIsFollowedWhileTheProcessRuns(t *testing.T) {
 		"a route more":             {routes, 1, 1, "notifications follow"},
 		"nothing that counts":      {header + "# a comment\n", -1, 1, ""},
 		"a mistake":                {header + "notifications: {routes: [{name: A, type: Slack, secretRef: {name: a}}]}\n", -1, 0, "the last good one counts"},
-		"an unknown key":           {header + "notificatons: {}\n", -1, 0, "did you mean notifications"},
+		"an unknown key":           {header + "notification: {}\n", -1, 0, "did you mean notifications"},
 		"what needs a restart":     {header + "suspension: {max: 1h}\n", -1, 1, `"keys"="suspension"`},
 		"a route and more":         {routes + "clusterName: other\n", 1, 1, `"keys"="clusterName"`},
 		"a file that was emptied":  {"", -1, 0, "the last good one counts"},
