@@ -164,11 +164,12 @@ func (s *Switch) see(obj any) {
 	if reason == "" {
 		reason = "no reason given"
 	}
+	from := cm.CreationTimestamp.Time
+	s.set(reason, from, from.Add(span(cm.Data["for"])))
+	// Only then: Remove must never take a new one for the one that is over.
 	s.mu.Lock()
 	s.uid, s.version = cm.UID, cm.ResourceVersion
 	s.mu.Unlock()
-	from := cm.CreationTimestamp.Time
-	s.set(reason, from, from.Add(span(cm.Data["for"])))
 }
 
 // span reads how long. Whoever needs the way out must not fail over a typing
