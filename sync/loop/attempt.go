@@ -75,6 +75,8 @@ type attempt struct {
 	// becomes of them.
 	leaving []ownership.ID
 	fates   map[ownership.ID]fate
+	// doubts are about those that may be on their way to another GitSync.
+	doubts []doubt
 	// asked are the objects that deny rules were asked about by the API server's
 	// answer.
 	asked map[ownership.ID]bool
@@ -187,7 +189,7 @@ func (l *Loop) begin(gs *v1alpha1.GitSync, revision ownership.Revision) *attempt
 func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, objects []render.Object, kept []*ownership.Entry) (*attempt, error) {
 	a := l.begin(gs, revision)
 	if len(objects)+len(kept) == 0 && len(a.before) > 0 {
-		return nil, &failure{"EmptyRender", fmt.Errorf(
+		return nil, &failure{emptyRender, fmt.Errorf(
 			"%s declares nothing under %s, where %d objects are held: nothing is pruned; delete the GitSync to let them go",
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
 	}

@@ -95,7 +95,7 @@ func (l *Loop) decideFates(ctx context.Context, a *attempt) error {
 	if len(open) == 0 {
 		return nil
 	}
-	claims, err := l.claims(ctx, a.sync.Key(), open)
+	claims, err := l.claims(ctx, a, open)
 	if err != nil {
 		return &failure{"PruneFailed", err}
 	}
@@ -103,8 +103,16 @@ func (l *Loop) decideFates(ctx context.Context, a *attempt) error {
 	var group errgroup.Group
 	group.SetLimit(l.o.Parallelism)
 	for i, id := range open {
-		if to, claimed := claims[id]; claimed {
-			fates[i] = fate{what: handedOver, to: to}
+		c, claimed := claims[id]
+		switch {
+		case !claimed:
+		case c.doubt != nil:
+			a.doubts = append(a.doubts, doubt{id, c})
+		case c.observes:
+			fates[i] = fate{what: released, why: fmt.Sprintf("GitSync %s declares it now, and only observes", c.by)}
+			continue
+		default:
+			fates[i] = fate{what: handedOver, to: c.by}
 			continue
 		}
 		group.Go(func() error {
@@ -169,6 +177,9 @@ func (l *Loop) confirmation(ctx context.Context, a *attempt, ids []ownership.ID)
 	}
 	why := a.tooMany(doomed)
 	if why == "" {
+		why = a.doubtful(doomed)
+	}
+	if why == "" {
 		var err error
 		if why, err = l.taken(ctx, a, doomed); err != nil {
 			return &failure{"PruneFailed", err}
@@ -190,6 +201,25 @@ func (l *Loop) confirmation(ctx context.Context, a *attempt, ids []ownership.ID)
 		"if that is meant: kubectl annotate gitsync %s -n %s --overwrite %s=%s",
 		a.revision.Name, len(doomed), a.held(), why, strings.Join(list, "\n"),
 		a.sync.Name, a.sync.Namespace, v1alpha1.ConfirmAnnotation, a.revision.Commit)}
+}
+
+// doubt is that of an object another GitSync may declare now.
+type doubt struct {
+	id ownership.ID
+	claim
+}
+
+// doubtful says which of the objects that would be deleted may be on their way
+// to another GitSync; empty where none is.
+func (a *attempt) doubtful(doomed []ownership.ID) string {
+	slices.SortFunc(a.doubts, func(x, y doubt) int { return strings.Compare(x.id.String(), y.id.String()) })
+	for _, d := range a.doubts {
+		if slices.Contains(doomed, d.id) {
+			why, _, _ := strings.Cut(d.doubt.Error(), "\n")
+			return fmt.Sprintf("and %s may move to GitSync %s, whose commit names it and can't be brought in (%s); mend that first", d.id, d.by, why)
+		}
+	}
+	return ""
 }
 
 // held is the number of objects that were applied.

@@ -444,7 +444,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	}
 	snapshot, err := l.fetch(ctx, gs, p, request)
 	if err != nil {
-		return ownership.Revision{}, err
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return ownership.Revision{}, l.givesAway(ctx, gs, err)
 	}
 	revision := ownership.Revision(snapshot.Revision)
 	revision.Author = authorName(revision.Author)
@@ -475,7 +477,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	defer p.mu.Unlock()
 	a, err := l.attempt(gs, revision, objects, kept)
 	if err != nil {
-		return revision, l.moving(ctx, a, err)
+		return revision, l.givesAway(ctx, gs, l.moving(ctx, a, err))
 	}
 	if a.observe {
 		if err := l.observe(ctx, p, a); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -186,5 +187,148 @@ func TestAnObjectThatMovesIsNotDeleted(t *testing.T) {
 			s.patch(after, "kubectl-edit", `{"data":{"key":"mine"}}`)
 			s.await("it is reverted to what the second says", func() bool { return s.configMap("settings").Data["key"] == "two" })
 		})
+	}
+}
+
+// neighbours are two GitSyncs of a repository, of which shop has the folder a
+// and till has b.
+func neighbours(t *testing.T) (shop, till *theatre) {
+	t.Helper()
+	s := newTheatre(t)
+	for _, name := range []string{"settings", "stays"} {
+		s.push("a/"+name+".yaml", configMap(name, "one"))
+	}
+	s.push("b/other.yaml", configMap("other", "one"))
+	s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.Path = "a" })
+	till = s.another(s.sync.Namespace, "till")
+	till.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.Path = "b" })
+	return s, till
+}
+
+// same tells whether an object is the one that it was.
+func (s *theatre) same(before *corev1.ConfigMap, content string) {
+	s.t.Helper()
+	after := s.configMap(before.Name)
+	if after.UID != before.UID || after.Data["key"] != content {
+		s.t.Errorf("before: %v, after: %v: want the same object, with %q", before, after, content)
+	}
+}
+
+func TestAnObjectMovesToAGitSyncThatTheCommitBrings(t *testing.T) {
+	for name, gitSync := range map[string]string{"one that is new": "counter", "one that has another path now": "till"} {
+		t.Run(name, func(t *testing.T) {
+			s, till := neighbours(t)
+			s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Adopt = v1alpha1.AdoptForce }) // till is there
+			s.synced()
+			before := s.configMap("settings")
+			s.git("rm", "-q", "a/settings.yaml")
+			s.push("c/settings.yaml", configMap("settings", "two"))
+			s.push("a/gitsync.yaml", fmt.Sprintf(`apiVersion: mainstay.dev/v1alpha1
+kind: GitSync
+metadata: {name: %s, namespace: NS}
+spec:
+  source: {url: "file://%s", ref: {branch: main}, path: c}
+  health: Ignore
+  enforcement: {mode: Enforce}
+`, gitSync, s.repo))
+			s.synced()
+			s.same(before, "one")
+			other := *till
+			other.sync.Name = gitSync
+			other.synced()
+			s.synced()
+			s.same(before, "two")
+			if r, ok := s.loop.Index.Lookup(ownership.ID{Kind: "ConfigMap", Namespace: s.sync.Namespace, Name: "settings"}); !ok || r.Sync.Name != gitSync {
+				t.Errorf("it is held by %+v", r)
+			}
+		})
+	}
+}
+
+func TestAllObjectsOfAGitSyncMove(t *testing.T) {
+	for name, left := range map[string]string{"and its folder is gone": "", "and its folder is empty": "a/README.md"} {
+		t.Run(name, func(t *testing.T) {
+			s, till := neighbours(t)
+			s.synced()
+			till.synced()
+			before := s.configMap("settings")
+			s.git("mv", "a/settings.yaml", "a/stays.yaml", "b/")
+			if left != "" {
+				s.push(left, "nothing")
+			} else {
+				s.git("commit", "-q", "-m", "move all")
+			}
+			till.fails("MovePending", "comes from GitSync NS/shop")
+			s.look()
+			till.loop.pass(till.sync).notBefore = time.Time{}
+			till.synced()
+			s.look()
+			s.same(before, "one")
+			if entries := s.loop.Index.Entries(s.sync); len(entries) > 0 {
+				t.Errorf("the first has %v still", entries)
+			}
+		})
+	}
+	t.Run("but one that nobody else declares stays", func(t *testing.T) {
+		s, till := neighbours(t)
+		s.synced()
+		till.synced()
+		s.git("rm", "-q", "a/stays.yaml")
+		s.git("mv", "a/settings.yaml", "b/")
+		s.git("commit", "-q", "-m", "move one and drop the other")
+		s.fails("PathNotFound")
+		till.synced()
+		s.fails("PathNotFound")
+		if !s.held("settings") || !s.held("stays") {
+			t.Errorf("held: settings %t, stays %t", s.held("settings"), s.held("stays"))
+		}
+	})
+}
+
+func TestAnObjectIsNotDeletedWhileItMayBeOnItsWay(t *testing.T) {
+	s, till := neighbours(t)
+	s.synced()
+	till.synced()
+	before := s.configMap("settings")
+	s.git("mv", "a/settings.yaml", "b/")
+	s.push("b/broken.yaml", "kind: ConfigMap\n")
+	till.fails("RenderFailed")
+	s.fails("PrunePending", "ConfigMap NS/settings may move to GitSync NS/till", "b/broken.yaml:1", "mend that first", v1alpha1.ConfirmAnnotation)
+	s.same(before, "one")
+	t.Run("and what it does not name goes", func(t *testing.T) {
+		s.push("a/settings.yaml", configMap("settings", "one"))
+		s.push("a/stays.yaml", "")
+		s.loop.pass(s.sync).notBefore = time.Time{}
+		s.synced()
+		if err := s.get("stays", new(corev1.ConfigMap)); !apierrors.IsNotFound(err) {
+			t.Errorf("stays: %v, want it deleted", err)
+		}
+	})
+	t.Run("and once that is mended, it moves", func(t *testing.T) {
+		s.push("a/new.yaml", configMap("new", "one"))
+		s.push("a/settings.yaml", "")
+		s.push("b/broken.yaml", "")
+		s.synced()
+		till.loop.pass(till.sync).notBefore = time.Time{}
+		till.synced()
+		s.synced()
+		s.same(before, "one")
+		if !s.held("settings") {
+			t.Error("nobody holds it")
+		}
+	})
+}
+
+func TestAnObjectIsLetGoWhereTheOtherOnlyObserves(t *testing.T) {
+	s, till := neighbours(t)
+	till.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Enforcement.Mode = v1alpha1.ModeObserve })
+	s.synced()
+	before := s.configMap("settings")
+	s.git("mv", "a/settings.yaml", "b/")
+	s.git("commit", "-q", "-m", "move it")
+	s.synced()
+	s.same(before, "one")
+	if label := s.configMap("settings").Labels[v1alpha1.SyncLabel]; label != "" {
+		t.Errorf("label = %q", label)
 	}
 }

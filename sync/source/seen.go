@@ -55,6 +55,19 @@ func (r *Reads) Seen() Seen {
 	return r.seen
 }
 
+// Files returns the names of what was read that is no folder.
+func (r *Reads) Files() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for at := range r.seen {
+		if !at.list {
+			names = append(names, at.name)
+		}
+	}
+	return names
+}
+
 // In tells that whoever reads the same of another snapshot finds the same. It
 // is false where that can't be told.
 func (s Seen) In(fsys fs.FS) bool {
