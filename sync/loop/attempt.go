@@ -217,10 +217,10 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 	if len(problems) > 0 {
 		return a, limited("Invalid", problems)
 	}
-	for id, e := range a.before {
+	for _, id := range sorted(a.before) {
 		if a.entries[id] == nil {
 			a.leaving = append(a.leaving, id)
-			a.entries[id] = e
+			a.entries[id] = a.before[id]
 		}
 	}
 	if a.depends, problems = dependenciesOf(a.entries, a.leaving); len(problems) > 0 {

@@ -27,7 +27,7 @@ func detail(record *ownership.Record, st *standing) v1alpha1.DriftedObject {
 		d.State, d.Rule, fields = v1alpha1.StateDiffers, "", st.refused
 	} else {
 		for _, p := range st.permitted {
-			if p.recorded || p.field.Declared {
+			if p.field.Path != nil && (p.recorded || p.field.Declared) { // being gone has none
 				fields = append(fields, p.field)
 			}
 		}

@@ -4,8 +4,10 @@
 package loop
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -360,6 +362,25 @@ func TestAnExceptionOfTheGitSyncPermitsDrift(t *testing.T) {
 		s.synced()
 		s.await("replicas are git's", func() bool { return *s.web().Spec.Replicas == 2 })
 	})
+}
+
+// A deletion that was found has no permit that ends: the rule's own end counts.
+func TestAnExceptionForAnObjectToBeGoneEndsInTime(t *testing.T) {
+	t.Parallel()
+	s := newTheatre(t)
+	s.push("cm.yaml", configMap("settings", "one"))
+	s.synced()
+	until := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	_, err := s.loop.Policies.Load(t.Context(), policy.Source{Key: "changepolicy/mainstay-system/away", Modules: map[string]string{
+		"away.rego": fmt.Sprintf("package away\n\nexception contains {\"reason\": \"away\", \"until\": %q} if input.operation == \"DELETE\"\n", until.UTC().Format(time.RFC3339)),
+	}})
+	must(t, err)
+	must(t, s.client.Delete(t.Context(), s.configMap("settings")))
+	s.await("its being gone is permitted", func() bool { _, permitted := s.drift(); return permitted == 1 })
+	s.await("it is there again", func() bool { return s.get("settings", new(corev1.ConfigMap)) == nil })
+	if late := time.Since(until); late < 0 || late > 2*time.Second {
+		t.Errorf("it came back %s after the end", late)
+	}
 }
 
 // Else a mistake in a rule would have Mainstay reset an autoscaler's replicas

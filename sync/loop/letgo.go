@@ -5,8 +5,8 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,16 +34,21 @@ func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Resul
 	if !controllerutil.ContainsFinalizer(gs, v1alpha1.GitSyncFinalizer) {
 		return reconcile.Result{}, nil
 	}
-	if l.off() {
-		return reconcile.Result{RequeueAfter: letGoRetry}, nil
-	}
-	if s, ok := l.suspended(key); ok && gs.Spec.DeletionPolicy == "Delete" {
-		return reconcile.Result{RequeueAfter: min(time.Until(s.Until)+time.Millisecond, defaultInterval)}, l.report(ctx, gs, l.pass(key), nil)
-	}
 	p := l.pass(key)
+	p.commit = "" // Ready is about the end from now on
+	// Nothing can be written into a namespace that is going away, and all that a
+	// GitSync of it declares goes with it.
+	taken := l.tenant(gs) && l.terminating(ctx, gs.Namespace)
+	if why, again := l.postponed(gs); why != "" && !taken {
+		return reconcile.Result{RequeueAfter: again}, errors.Join(l.report(ctx, gs, p, nil), l.leaving(ctx, gs, why))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left, err := l.letGoObjects(ctx, gs)
+	var left []ownership.ID
+	var err error
+	if !taken {
+		left, err = l.letGoObjects(ctx, gs)
+	}
 	if ctx.Err() != nil {
 		return reconcile.Result{}, ctx.Err()
 	}
@@ -67,13 +72,24 @@ func (l *Loop) letGo(ctx context.Context, gs *v1alpha1.GitSync) (reconcile.Resul
 	return reconcile.Result{}, nil
 }
 
+// postponed tells why nothing becomes of the objects of a GitSync that is being
+// deleted yet, and when to look again; empty where nothing stands against it.
+func (l *Loop) postponed(gs *v1alpha1.GitSync) (why string, again time.Duration) {
+	if active, reason, until := l.Off.State(l.now()); active {
+		return fmt.Sprintf("mainstay-off is in force until %s: %s; its objects are let go or deleted then", until.UTC().Format(time.RFC3339), reason), letGoRetry
+	}
+	if s, ok := l.suspended(client.ObjectKeyFromObject(gs)); ok && gs.Spec.DeletionPolicy == "Delete" {
+		return fmt.Sprintf("%s; its objects are deleted then; remove the annotation %s to have that now", s, v1alpha1.SuspendAnnotation),
+			min(s.Until.Sub(l.now())+time.Millisecond, defaultInterval)
+	}
+	return "", 0
+}
+
 // letGoObjects deletes the objects of a GitSync, or lets go of them all. It
 // returns those that are not gone yet.
 func (l *Loop) letGoObjects(ctx context.Context, gs *v1alpha1.GitSync) ([]ownership.ID, error) {
 	known, ok := l.Index.Sync(client.ObjectKeyFromObject(gs))
-	// Nothing can be written into a namespace that is going away, and all that a
-	// GitSync of it declares goes with it.
-	if !ok || observing(gs) || l.tenant(gs) && l.terminating(ctx, gs.Namespace) {
+	if !ok || observing(gs) {
 		return nil, nil
 	}
 	a := &attempt{
@@ -86,9 +102,7 @@ func (l *Loop) letGoObjects(ctx context.Context, gs *v1alpha1.GitSync) ([]owners
 
 		confirmed: true,
 	}
-	for id := range a.before {
-		a.leaving = append(a.leaving, id)
-	}
+	a.leaving = sorted(a.before)
 	ctx, cancel := context.WithTimeout(ctx, timeout(gs))
 	defer cancel()
 	if err := l.decideFates(ctx, a); err != nil {
@@ -105,14 +119,7 @@ func (l *Loop) letGoObjects(ctx context.Context, gs *v1alpha1.GitSync) ([]owners
 }
 
 // left are the objects that have not left yet.
-func (a *attempt) left() []ownership.ID {
-	left := make([]ownership.ID, 0, len(a.entries))
-	for id := range a.entries {
-		left = append(left, id)
-	}
-	slices.SortFunc(left, func(x, y ownership.ID) int { return strings.Compare(x.String(), y.String()) })
-	return left
-}
+func (a *attempt) left() []ownership.ID { return sorted(a.entries) }
 
 func leftMessage(left []ownership.ID, err error) string {
 	if err != nil {

@@ -119,17 +119,24 @@ func TestAGitSyncThatIsDeletedEnds(t *testing.T) {
 	})
 	t.Run("without git, and though its account may do nothing", func(t *testing.T) {
 		s := newTheatre(t)
-		s.push("cm.yaml", configMap("settings", "one"))
+		for _, name := range []string{"settings", "a", "b", "c", "d"} {
+			s.push(name+".yaml", configMap(name, "one"))
+		}
 		s.deletes()
 		s.synced()
 		known, _ := s.loop.Index.Sync(s.sync)
 		sync := *known
 		sync.ServiceAccount = "system:serviceaccount:" + s.sync.Namespace + ":gone"
 		must(t, s.loop.Inventory.Save(t.Context(), &sync, s.entries()))
-		s.edit(func(gs *v1alpha1.GitSync) {
-			gs.Spec.Source.URL = "file:///nowhere"
-			gs.Spec.Timeout = &metav1.Duration{Duration: time.Second}
-		})
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.URL = "file:///nowhere" })
+		gs := new(v1alpha1.GitSync)
+		must(t, s.client.Get(t.Context(), s.sync, gs))
+		must(t, s.client.Delete(t.Context(), gs))
+		said := condition(s.look(), "Ready").Message
+		if again := condition(s.look(), "Ready").Message; !strings.Contains(said, "bind a role") || again != said {
+			t.Errorf("it says %q and then %q, want the same again", said, again)
+		}
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Timeout = &metav1.Duration{Duration: time.Second} })
 		s.ends()
 		if got := s.configMap("settings").Data["key"]; got != "one" {
 			t.Errorf("key = %q: it was touched by an account that may not", got)

@@ -100,8 +100,8 @@ func (l *Loop) givesAway(ctx context.Context, gs *v1alpha1.GitSync, err error) e
 	if unknown != nil {
 		return errors.Join(err, unknown)
 	}
-	for id, c := range claims {
-		if c.doubt == nil && !c.observes {
+	for _, id := range sorted(claims) {
+		if c := claims[id]; c.doubt == nil && !c.observes {
 			a.leaving, a.fates[id] = append(a.leaving, id), fate{what: handedOver, to: c.by}
 		}
 	}
@@ -118,8 +118,8 @@ func (l *Loop) givesAway(ctx context.Context, gs *v1alpha1.GitSync, err error) e
 }
 
 // mentioned tells whether a file under folder, or one that was read, has the
-// kind and the name of an object in it: that it declares the object can't be
-// ruled out.
+// kind and the name of an object in it, and no other namespace: that it declares
+// the object can't be ruled out.
 func mentioned(id ownership.ID, tree fs.FS, folder string, reads *source.Reads) bool {
 	var files []string
 	walk := func(name string, entry fs.DirEntry, err error) error {
@@ -137,9 +137,10 @@ func mentioned(id ownership.ID, tree fs.FS, folder string, reads *source.Reads) 
 	word := func(text string) *regexp.Regexp {
 		return regexp.MustCompile(`(^|[^\w.-])` + regexp.QuoteMeta(text) + `($|[^\w.-])`)
 	}
-	kind, name := word(id.Kind), word(id.Name)
+	kind, name, namespace := word(id.Kind), word(id.Name), word(id.Namespace)
 	return slices.ContainsFunc(files, func(file string) bool {
 		text, err := fs.ReadFile(tree, file)
-		return err == nil && bytes.Contains(text, []byte(id.Name)) && name.Match(text) && kind.Match(text)
+		return err == nil && bytes.Contains(text, []byte(id.Name)) && name.Match(text) && kind.Match(text) &&
+			(id.Namespace == "" || !bytes.Contains(text, []byte("namespace:")) || namespace.Match(text))
 	})
 }

@@ -215,6 +215,7 @@ func (s *theatre) same(before *corev1.ConfigMap, content string) {
 }
 
 func TestAnObjectMovesToAGitSyncThatTheCommitBrings(t *testing.T) {
+	t.Parallel()
 	for name, gitSync := range map[string]string{"one that is new": "counter", "one that has another path now": "till"} {
 		t.Run(name, func(t *testing.T) {
 			s, till := neighbours(t)
@@ -246,6 +247,7 @@ spec:
 }
 
 func TestAllObjectsOfAGitSyncMove(t *testing.T) {
+	t.Parallel()
 	for name, left := range map[string]string{"and its folder is gone": "", "and its folder is empty": "a/README.md"} {
 		t.Run(name, func(t *testing.T) {
 			s, till := neighbours(t)
@@ -286,6 +288,7 @@ func TestAllObjectsOfAGitSyncMove(t *testing.T) {
 }
 
 func TestAnObjectIsNotDeletedWhileItMayBeOnItsWay(t *testing.T) {
+	t.Parallel()
 	s, till := neighbours(t)
 	s.synced()
 	till.synced()
@@ -320,6 +323,7 @@ func TestAnObjectIsNotDeletedWhileItMayBeOnItsWay(t *testing.T) {
 }
 
 func TestAnObjectIsLetGoWhereTheOtherOnlyObserves(t *testing.T) {
+	t.Parallel()
 	s, till := neighbours(t)
 	till.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Enforcement.Mode = v1alpha1.ModeObserve })
 	s.synced()

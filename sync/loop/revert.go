@@ -172,6 +172,10 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 		return g.lookAgain(st), nil
 	}
 	st.decision = g.l.Judge.Decide(ctx, st.change)
+	st.until = earlier(st.until, st.decision.Until)
+	if st.decision.Verdict == policy.Permit {
+		st.permitted = append(st.permitted, permittedField{until: st.decision.Until})
+	}
 	st.explain()
 	if s, ok := g.l.still(record.Sync.Key()); ok && st.decision.Verdict != policy.Permit {
 		return g.stands(record, st, nil, s), nil
@@ -193,9 +197,13 @@ func (g *guard) missing(ctx context.Context, record *ownership.Record, s seen) (
 			g.l.metrics.found(record.Sync.Key())
 			g.l.Recorder.Record(st.change, st.decision)
 		}
-	case drift.LetStand, drift.Revert:
+	case drift.LetStand:
+		if news {
+			g.l.Recorder.Record(st.change, st.decision)
+		}
+	case drift.Revert:
 	}
-	return 0, nil
+	return g.lookAgain(st), nil
 }
 
 func (g *guard) recreate(ctx context.Context, record *ownership.Record, st *standing, s seen) (time.Duration, error) {

@@ -161,6 +161,9 @@ func TestDeletingASuspendedGitSync(t *testing.T) {
 			if s.configMap("settings").DeletionTimestamp != nil {
 				t.Error("its object is being deleted")
 			}
+			if c := condition(gs, "Ready"); tt.waits && (c.Reason != "Deleting" || !strings.Contains(c.Message, "its objects are deleted then")) {
+				t.Errorf("Ready = %+v, want it to say what is waited for", c)
+			}
 			if tt.waits {
 				s.suspended.set(s.sync, suspend.Suspension{})
 				s.await("it is gone", func() bool {
@@ -171,4 +174,27 @@ func TestDeletingASuspendedGitSync(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASuspensionKeepsNoNamespace(t *testing.T) {
+	t.Parallel()
+	s := newTheatre(t)
+	team := s.tenant("a")
+	team.account("create", "patch", "delete")
+	team.push("a/cm.yaml", configMap("settings", "one"))
+	team.edit(func(gs *v1alpha1.GitSync) {
+		gs.Spec.DeletionPolicy, gs.Spec.ServiceAccountName = "Delete", "deployer"
+	})
+	team.ready()
+	team.suspend(time.Hour)
+	must(t, s.client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team.sync.Namespace}}))
+	team.await("the GitSync is gone with its namespace", func() bool {
+		gs := new(v1alpha1.GitSync)
+		if err := s.client.Get(t.Context(), team.sync, gs); err == nil && gs.DeletionTimestamp.IsZero() {
+			must(t, s.client.Delete(t.Context(), gs))
+		}
+		_, err := s.loop.Reconcile(t.Context(), reconcile.Request{NamespacedName: team.sync})
+		must(t, err)
+		return apierrors.IsNotFound(s.client.Get(t.Context(), team.sync, gs))
+	})
 }

@@ -123,7 +123,7 @@ func (s *standing) current() int32 {
 // what controllers write beside git's fields is nobody's exception.
 func (s *standing) exceptions() int32 {
 	for _, p := range s.permitted {
-		if p.recorded || p.field.Declared {
+		if p.recorded || p.field.Declared || s.change.Operation == policy.Delete {
 			return 1
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/mainstay-gitops/mainstay/cmd/mainstay/cli"
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
@@ -123,7 +124,13 @@ func resume(ctx context.Context, s *cli.Session, gs *v1alpha1.GitSync) error {
 	} else if err := annotate(ctx, s, gs, v1alpha1.SuspendAnnotation, nil); err != nil {
 		return err
 	}
-	if err := await(ctx, s, gs, settle, func() (bool, error) { return gs.Status.Suspended == nil, nil }); err != nil {
+	deleting := !gs.DeletionTimestamp.IsZero()
+	err := await(ctx, s, gs, settle, func() (bool, error) { return gs.Status.Suspended == nil, nil })
+	if deleting && apierrors.IsNotFound(err) {
+		fmt.Fprintf(s.Progress, "gitsync %s/%s was being deleted, and is gone\n", gs.Namespace, gs.Name)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("the annotation is gone, but the controller has not said so: %w", err)
 	}
 	if s.JSON() {
