@@ -15,7 +15,8 @@ type RenderType string
 // The ways to render.
 const (
 	// RenderAuto is Kustomize where the path has a kustomization file, else Helm
-	// where it has a Chart.yaml, else Plain.
+	// where it has a Chart.yaml, else Plain, with each folder below that has one of
+	// these rendered by itself.
 	RenderAuto RenderType = "Auto"
 	// RenderPlain reads the manifests as they are.
 	RenderPlain RenderType = "Plain"
@@ -31,7 +32,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.helm) || !has(self.type) || self.type in ['Auto', 'Helm']",message="helm is only for the types Auto and Helm"
 type Render struct {
 	// Type is Auto (default: Kustomize where the path has a kustomization file,
-	// else Helm where it has a Chart.yaml, else Plain), Plain, Kustomize or Helm.
+	// else Helm where it has a Chart.yaml, else Plain, with each folder below that
+	// has one of these rendered by itself), Plain, Kustomize or Helm.
 	// +optional
 	// +kubebuilder:default=Auto
 	Type RenderType `json:"type,omitempty"`
@@ -55,7 +57,8 @@ type Render struct {
 
 // Helm says how a chart in the repository is rendered.
 type Helm struct {
-	// ReleaseName is .Release.Name. Default: the GitSync's name.
+	// ReleaseName is .Release.Name. Default: the GitSync's name. Charts in folders
+	// below the path are released under their folders' names.
 	// +optional
 	// +kubebuilder:validation:MaxLength=53
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`

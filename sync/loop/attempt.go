@@ -62,6 +62,8 @@ type attempt struct {
 	// kept are kinds of which objects are taken over from the inventory, with
 	// one of each.
 	kept map[schema.GroupKind]*ownership.Entry
+	// roots are the objects that were rendered, by the folders of their roots.
+	roots map[string][]ownership.ID
 	// before is the inventory at the start.
 	before  map[ownership.ID]*ownership.Entry
 	entries map[ownership.ID]*ownership.Entry
@@ -194,7 +196,7 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 			revision.Name, gs.Spec.Source.Path, len(a.before))}
 	}
 	kinds := newKinds(l.Mapper, objects)
-	a.brought = map[schema.GroupKind]ownership.ID{}
+	a.brought, a.roots = map[schema.GroupKind]ownership.ID{}, map[string][]ownership.ID{}
 	for kind, b := range kinds.brought {
 		a.brought[kind] = b.id
 	}
@@ -212,6 +214,10 @@ func (l *Loop) attempt(gs *v1alpha1.GitSync, revision ownership.Revision, object
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s:%d: %w", objects[i].File, objects[i].Line, err))
+			continue
+		}
+		if root := objects[i].Root; root.Type != v1alpha1.RenderPlain {
+			a.roots[root.Folder] = append(a.roots[root.Folder], a.entries[objects[i].ID].ID)
 		}
 	}
 	if len(problems) > 0 {

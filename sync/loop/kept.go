@@ -4,7 +4,10 @@
 package loop
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io/fs"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,9 +18,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/sync/source"
 )
 
-// kept knows the files of plain manifests that read as they did in the applied
-// commit: what they declare is in the inventory, and they are not parsed again.
-// Nothing but the ids of files is remembered for that.
+// kept knows the files of plain manifests, and the roots among them, that read
+// as they did in the applied commit: what they declare is in the inventory, and
+// they are not parsed or rendered again. Nothing but the ids of files and of
+// objects is remembered for that.
 type kept struct {
 	before source.Seen
 	reads  *source.Reads
@@ -28,19 +32,41 @@ type kept struct {
 	// entries are what was kept; asked and same count files.
 	entries     []*ownership.Entry
 	asked, same int
+	// held is the inventory, which roots are kept by.
+	held  map[ownership.ID]*ownership.Entry
+	roots rerender
+	// cluster asks, once for a rendering, what charts may know of the cluster.
+	cluster func() (*render.Helm, error)
 }
 
 // keeps is a kept for the next rendering of a GitSync. It keeps nothing unless
 // the commit before was brought in as a whole, nobody asks for more, and each
 // object comes of its own file alone.
-func (l *Loop) keeps(gs *v1alpha1.GitSync, p *pass, reads *source.Reads) *kept {
-	k := &kept{reads: reads}
+func (l *Loop) keeps(gs *v1alpha1.GitSync, p *pass, tree fs.FS, reads *source.Reads) *kept {
+	k := &kept{reads: reads, roots: rerender{tree: tree}, cluster: sync.OnceValues(func() (*render.Helm, error) {
+		h := &render.Helm{}
+		return h, l.capabilities(h)
+	})}
 	if reads == nil || p.rendered.kind != v1alpha1.RenderPlain || gs.Spec.TargetNamespace != "" || !l.settled(gs, p) {
 		return k
 	}
 	k.before = p.rendered.seen
 	k.files, k.anew = map[string][]*ownership.Entry{}, map[string]bool{}
-	for id, e := range l.Index.Entries(client.ObjectKeyFromObject(gs)) {
+	k.held = l.Index.Entries(client.ObjectKeyFromObject(gs))
+	k.roots.before = p.rendered.roots
+	k.roots.stays = func(one *root) bool {
+		return k.knows(one) && (one.Type != v1alpha1.RenderHelm || k.sameCluster(p.rendered.cluster))
+	}
+	of := map[ownership.ID]bool{}
+	for _, one := range k.roots.before {
+		for _, id := range one.ids {
+			of[id] = true
+		}
+	}
+	for id, e := range k.held {
+		if of[id] {
+			continue // its file may be one of plain manifests as well
+		}
 		file := e.Applied.File
 		k.files[file] = append(k.files[file], e)
 		if definition(id) {
@@ -48,6 +74,40 @@ func (l *Loop) keeps(gs *v1alpha1.GitSync, p *pass, reads *source.Reads) *kept {
 		}
 	}
 	return k
+}
+
+// ask implements render.Helm.Ask.
+func (k *kept) ask(h *render.Helm) error {
+	now, err := k.cluster()
+	h.KubeVersion, h.APIVersions, h.Undiscovered = now.KubeVersion, now.APIVersions, now.Undiscovered
+	return err
+}
+
+func (k *kept) sameCluster(as [sha256.Size]byte) bool {
+	now, err := k.cluster()
+	return err == nil && clusterDigest(now) == as
+}
+
+// knows tells that all objects of a root are in the inventory, and none that
+// others are looked up by.
+func (k *kept) knows(one *root) bool {
+	for _, id := range one.ids {
+		if k.held[id] == nil || definition(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// all are the entries of what was neither parsed nor rendered.
+func (k *kept) all() []*ownership.Entry {
+	all := k.entries
+	for _, one := range k.roots.kept {
+		for _, id := range one.ids {
+			all = append(all, k.held[id])
+		}
+	}
+	return all
 }
 
 // known implements render.Options.Known.

@@ -479,6 +479,7 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if err != nil {
 		return revision, l.givesAway(ctx, gs, l.moving(ctx, a, err))
 	}
+	p.rendered.roots.declare(a)
 	if a.observe {
 		if err := l.observe(ctx, p, a); err != nil {
 			return revision, err

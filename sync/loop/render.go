@@ -9,7 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,41 +32,37 @@ func (l *Loop) render(ctx context.Context, gs *v1alpha1.GitSync, p *pass, snapsh
 	if reads != nil {
 		tree = reads
 	}
-	k := l.keeps(gs, p, reads)
-	objects, kind, options, err := l.renderTree(ctx, gs, tree, k.known)
+	k := l.keeps(gs, p, snapshot.FS, reads)
+	options, err := RenderOptions(gs, l.o.Namespace)
 	if err != nil {
+		return nil, nil, &failure{"RenderFailed", err}
+	}
+	options.Known, options.Roots = k.known, k.roots.choose
+	options.Helm.Ask = k.ask
+	if options.Keys, err = l.keys(ctx, gs); err != nil {
 		return nil, nil, err
 	}
-	p.rendered = seenBy(gs, snapshot.Revision.Commit, reads, kind, &options)
-	p.rendered.parsed = k.asked - k.same
-	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects)+len(k.entries), "filesAsBefore", k.same)
-	return objects, k.entries, nil
-}
-
-// renderTree renders any tree.
-func (l *Loop) renderTree(ctx context.Context, gs *v1alpha1.GitSync, tree fs.FS, known func(file string) bool) (objects []render.Object, kind v1alpha1.RenderType, options render.Options, err error) {
-	options, err = RenderOptions(gs, l.o.Namespace)
+	kind, err := render.TypeOf(tree, options)
 	if err != nil {
-		return nil, "", options, &failure{"RenderFailed", err}
+		return nil, nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
-	kind, err = render.TypeOf(tree, options)
+	objects, err := render.Objects(ctx, tree, options)
 	if err != nil {
-		return nil, "", options, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
+		return nil, nil, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
 	}
-	if kind == v1alpha1.RenderHelm {
-		if err := l.capabilities(&options.Helm); err != nil {
-			return nil, "", options, &failure{"RenderFailed", err}
+	p.rendered = seenBy(gs, snapshot.Revision.Commit, reads, kind)
+	if p.rendered.seen != nil {
+		p.rendered.roots = k.roots.done()
+	}
+	if kind == v1alpha1.RenderHelm || p.rendered.roots.charts() {
+		if now, err := k.cluster(); err == nil { // it was asked before
+			p.rendered.cluster = clusterDigest(now)
 		}
 	}
-	if options.Keys, err = l.keys(ctx, gs); err != nil {
-		return nil, "", options, err
-	}
-	options.Known = known
-	objects, err = render.Objects(ctx, tree, options)
-	if err != nil {
-		return nil, "", options, &failure{"RenderFailed", fmt.Errorf("render: %w", err)}
-	}
-	return objects, kind, options, nil
+	p.rendered.parsed, p.rendered.made = k.asked-k.same, len(k.roots.now)-len(k.roots.kept)
+	entries := k.all()
+	ctrl.LoggerFrom(ctx).V(1).Info("rendered", "type", kind, "objects", len(objects)+len(entries), "filesAsBefore", k.same, "foldersAsBefore", len(k.roots.kept))
+	return objects, entries, nil
 }
 
 // RenderOptions are what a GitSync's spec says about rendering; namespace is
@@ -149,5 +145,6 @@ func Capabilities(client discovery.DiscoveryInterface, h *render.Helm) error {
 			h.APIVersions = append(h.APIVersions, list.GroupVersion+"/"+resource.Kind)
 		}
 	}
+	slices.Sort(h.APIVersions) // the client has them in another order each time
 	return nil
 }

@@ -22,25 +22,25 @@ import (
 // read, and what a chart could ask about the cluster. The zero value is that of
 // one that has to be made again.
 type rendered struct {
-	commit  string
-	seen    source.Seen
+	commit string
+	seen   source.Seen
+	// roots are the folders that were rendered by themselves.
+	roots   roots
 	cluster [sha256.Size]byte
-	// kind is the way of it; parsed are how many plain manifests it parsed.
-	kind   v1alpha1.RenderType
-	parsed int
+	// kind is the way of it; parsed are how many plain manifests it parsed, made
+	// how many roots it rendered.
+	kind         v1alpha1.RenderType
+	parsed, made int
 }
 
 // seenBy notes what a rendering read. What SOPS has encrypted depends on keys,
 // too, and is rendered for every commit.
-func seenBy(gs *v1alpha1.GitSync, commit string, reads *source.Reads, kind v1alpha1.RenderType, o *render.Options) rendered {
+func seenBy(gs *v1alpha1.GitSync, commit string, reads *source.Reads, kind v1alpha1.RenderType) rendered {
 	r := rendered{commit: commit}
 	if reads == nil || gs.Spec.Render.Decryption != nil {
 		return r
 	}
 	r.seen, r.kind = reads.Seen(), kind
-	if kind == v1alpha1.RenderHelm {
-		r.cluster = clusterDigest(&o.Helm)
-	}
 	return r
 }
 
@@ -56,12 +56,15 @@ func clusterDigest(h *render.Helm) [sha256.Size]byte {
 // untouched tells that a commit would render to what is applied: everything was
 // brought in, nobody asks for more, and all that was read is as it was.
 func (l *Loop) untouched(gs *v1alpha1.GitSync, p *pass, tree fs.FS) bool {
-	if !l.settled(gs, p) || !p.rendered.seen.In(tree) {
+	if !l.settled(gs, p) || !p.rendered.seen.In(tree) || !p.rendered.roots.in(tree) {
 		return false
 	}
-	if p.rendered.kind != v1alpha1.RenderHelm {
-		return true
-	}
+	return p.rendered.kind != v1alpha1.RenderHelm && !p.rendered.roots.charts() || l.sameCluster(p)
+}
+
+// sameCluster tells that a chart could ask nothing about the cluster that it was
+// told otherwise.
+func (l *Loop) sameCluster(p *pass) bool {
 	var now render.Helm
 	return l.capabilities(&now) == nil && clusterDigest(&now) == p.rendered.cluster
 }

@@ -3,8 +3,9 @@
 
 // Package render turns a file tree into the objects that it declares.
 //
-// A tree is rendered as plain manifests, as a kustomization or as a chart.
-// Nothing outside of the tree is read, run or reached. The same tree gives the
+// A tree is rendered as plain manifests, as a kustomization or as a chart; among
+// plain manifests, folders that are one of the other two are rendered each by
+// itself. Nothing outside of the tree is read, run or reached. The same tree gives the
 // same objects: a chart of which two renderings differ is refused. One that is wrong in any place gives no objects at all but
 // an error that names every such place: a document that is not understood is
 // never skipped in silence, because what is not declared is pruned.

@@ -6,7 +6,6 @@ package render
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,51 +13,59 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 )
 
 const ignoreFile = ".mainstayignore"
 
-// walker collects the manifests below a folder.
+// walker collects the manifests below a folder and, where auto is set, the
+// kustomizations and charts.
 type walker struct {
-	fsys     fs.FS
+	tree     *tree
 	root     string
+	auto     bool
 	skip     map[string]bool
 	patterns []gitignore.Pattern
 	known    func(file string) bool
 	files    []string
-	count    int // with those that are known
+	roots    []Root
+	count    int // files, with those that are known
 	problems *problems
 }
 
-// manifests lists the files to read, in lexical order.
-func manifests(ctx context.Context, fsys fs.FS, opts Options, problems *problems) ([]string, error) {
-	w := &walker{fsys: fsys, root: clean(opts.Path), skip: map[string]bool{}, known: opts.Known, problems: problems}
+// walk finds what is to be read, in lexical order.
+func (r *rendering) walk() (*walker, error) {
+	opts := &r.opts
+	w := &walker{
+		tree: r.tree, root: r.root, auto: opts.Type == "" || opts.Type == v1alpha1.RenderAuto,
+		skip: map[string]bool{}, known: opts.Known, problems: r.problems,
+	}
 	for _, p := range opts.SkipPaths {
 		w.skip[clean(p)] = true
 	}
 	// What lies above may ignore what lies below, as with git.
 	if w.root != "." {
 		if err := w.readIgnore("."); err != nil {
-			return nil, err
+			return w, err
 		}
 	}
 	for i, c := range w.root {
 		if c == '/' {
 			if err := w.readIgnore(w.root[:i]); err != nil {
-				return nil, err
+				return w, err
 			}
 		}
 	}
-	err := fs.WalkDir(fsys, w.root, func(name string, entry fs.DirEntry, err error) error {
+	return w, fs.WalkDir(r.tree.fsys, w.root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
-		if err := ctx.Err(); err != nil {
+		if err := r.tree.ctx.Err(); err != nil {
 			return err
 		}
 		return w.visit(name, entry)
 	})
-	return w.files, err
 }
 
 // clean makes a path as users write it one of fs.FS.
@@ -71,7 +78,10 @@ func (w *walker) visit(name string, entry fs.DirEntry) error {
 		if name != w.root && (w.skip[name] || skippedName(entry.Name()) || entry.Name() == "testdata" || w.ignored(name, true)) {
 			return fs.SkipDir
 		}
-		return w.readIgnore(name)
+		if err := w.readIgnore(name); err != nil || name == w.root || !w.auto {
+			return err
+		}
+		return w.visitRoot(name)
 	}
 	if w.skip[name] || skippedName(entry.Name()) || w.ignored(name, false) {
 		return nil
@@ -88,7 +98,7 @@ func (w *walker) visit(name string, entry fs.DirEntry) error {
 		return nil
 	}
 	if w.count++; w.count > maxFiles {
-		return fmt.Errorf("%s has more than %d manifests: choose a smaller folder in spec.source.path, or list folders in %s", w.root, maxFiles, ignoreFile)
+		return w.tooMany()
 	}
 	if w.known != nil && w.known(name) {
 		return nil
@@ -103,6 +113,10 @@ func (w *walker) visit(name string, entry fs.DirEntry) error {
 	}
 	w.files = append(w.files, name)
 	return nil
+}
+
+func (w *walker) tooMany() error {
+	return fmt.Errorf("%s has more than %d manifests: choose a smaller folder in spec.source.path, or list folders in %s", w.root, maxFiles, ignoreFile)
 }
 
 func skippedName(name string) bool {
@@ -123,7 +137,7 @@ func (w *walker) ignored(name string, isDir bool) bool {
 
 // readIgnore adds the patterns of the ignore file in a folder.
 func (w *walker) readIgnore(folder string) error {
-	content, err := fs.ReadFile(w.fsys, path.Join(folder, ignoreFile))
+	content, err := fs.ReadFile(w.tree.fsys, path.Join(folder, ignoreFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

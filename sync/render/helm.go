@@ -44,11 +44,17 @@ type Helm struct {
 	// Undiscovered is why APIVersions are not all that there are. A chart that
 	// asks for them is not rendered then: it might leave out what it declares.
 	Undiscovered error
+	// Ask fills in these three. It is called once, before the first chart is
+	// rendered. nil: they are as given.
+	Ask func(*Helm) error
 }
 
 // helm renders the chart at the root, twice: what differs between the two
 // depends on chance, on time or on the cluster, and is refused.
 func (r *rendering) helm() error {
+	if err := r.ask(); err != nil {
+		return err
+	}
 	h, err := r.loadChart()
 	if err != nil || len(r.problems.errs) > 0 {
 		return err
@@ -68,6 +74,16 @@ func (r *rendering) helm() error {
 		return nil
 	}
 	return h.documents(passes[0])
+}
+
+// ask fills in what only the cluster knows.
+func (r *rendering) ask() error {
+	ask := r.opts.Helm.Ask
+	if ask == nil {
+		return nil
+	}
+	r.opts.Helm.Ask = nil
+	return ask(&r.opts.Helm)
 }
 
 // release is a chart that is being rendered.

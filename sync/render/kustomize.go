@@ -21,6 +21,7 @@ var building sync.Mutex
 // kustomize builds the kustomization at the root.
 func (r *rendering) kustomize() error {
 	k := newKustomization(r.tree, r.problems)
+	r.built = k
 	if err := k.check(r.root); err != nil || len(r.problems.errs) > 0 {
 		return err
 	}

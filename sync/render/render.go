@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/konfig"
@@ -31,6 +33,11 @@ type Options struct {
 	// is not read, and its objects are left out. What may be wrong between them
 	// and others is the caller's to find. nil: every file is read.
 	Known func(file string) bool
+	// Roots is told the kustomizations and charts below Path that are rendered by
+	// themselves, and returns for each the tree to read it through; nil for one
+	// that the caller has the objects of, which are left out as with Known. An
+	// error in one tells of that tree's root alone. nil: all are rendered.
+	Roots func(roots []Root) []fs.FS
 	// Type is the way to render; empty for Auto.
 	Type v1alpha1.RenderType
 	// Variables replace ${name} in the objects' strings. nil: nothing is replaced.
@@ -54,12 +61,16 @@ type Object struct {
 	// Default is the namespace of an object whose manifest gives none, if its
 	// kind has one.
 	Default string
+	// Root is the kustomization or chart that the object comes of, or the folder
+	// that is rendered as plain manifests.
+	Root Root
 
 	from *candidate
 }
 
-// TypeOf is the way in which Objects renders: what Options.Type says or, for
-// Auto, what is at the path.
+// TypeOf is the way in which Objects renders the path: what Options.Type says
+// or, for Auto, what is there. Of Plain by Auto, folders below may be rendered
+// in another way: see Root.
 func TypeOf(fsys fs.FS, opts Options) (v1alpha1.RenderType, error) {
 	if opts.Type != "" && opts.Type != v1alpha1.RenderAuto {
 		return opts.Type, nil
@@ -68,17 +79,25 @@ func TypeOf(fsys fs.FS, opts Options) (v1alpha1.RenderType, error) {
 	if err != nil {
 		return "", err
 	}
-	kinds := map[string]v1alpha1.RenderType{chartFile: v1alpha1.RenderHelm}
-	for _, name := range konfig.RecognizedKustomizationFileNames() {
-		kinds[name] = v1alpha1.RenderKustomize
-	}
-	entries, err := fs.ReadDir(fsys, root)
+	return typeOf(fsys, root, func(string) bool { return true })
+}
+
+// typeOf is the type of the folder by the names of files in it that count.
+func typeOf(fsys fs.FS, folder string, counts func(file string) bool) (v1alpha1.RenderType, error) {
+	entries, err := fs.ReadDir(fsys, folder)
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", root, err)
+		return "", fmt.Errorf("read %s: %w", folder, err)
 	}
 	found := v1alpha1.RenderPlain
 	for _, entry := range entries {
-		if kind := kinds[entry.Name()]; kind != "" && found != v1alpha1.RenderKustomize {
+		kind := v1alpha1.RenderKustomize
+		switch {
+		case entry.Name() == chartFile:
+			kind = v1alpha1.RenderHelm
+		case !slices.Contains(konfig.RecognizedKustomizationFileNames(), entry.Name()):
+			continue
+		}
+		if found != v1alpha1.RenderKustomize && counts(path.Join(folder, entry.Name())) {
 			found = kind
 		}
 	}
@@ -87,7 +106,7 @@ func TypeOf(fsys fs.FS, opts Options) (v1alpha1.RenderType, error) {
 
 // Objects renders the tree. The objects of plain files are in the order of
 // files and lines, those of a kustomization in its own order, those of a chart
-// in that of templates. An error about the content joins one Error for each
+// in that of templates; each Root's come after those of plain files. An error about the content joins one Error for each
 // place, at most 20.
 func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
 	root, err := rootOf(fsys, opts)
@@ -98,22 +117,14 @@ func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rendering{tree: &tree{ctx: ctx, fsys: fsys, keys: opts.Keys}, root: root, opts: opts, problems: &problems{}}
+	r := &rendering{
+		tree: &tree{ctx: ctx, fsys: fsys, keys: opts.Keys, spent: &spent{}},
+		root: root, kind: kind, opts: opts, problems: &problems{},
+	}
 	if err := checkVariables(opts.Variables); err != nil {
 		return nil, err
 	}
-	switch kind {
-	case v1alpha1.RenderKustomize:
-		err = r.kustomize()
-	case v1alpha1.RenderHelm:
-		err = r.helm()
-	case v1alpha1.RenderPlain:
-		err = r.plain()
-	case v1alpha1.RenderAuto:
-		fallthrough
-	default:
-		err = fmt.Errorf("spec.render.type %q is unknown: write Auto, Plain, Kustomize or Helm", opts.Type)
-	}
+	err = r.render()
 	r.problems.conceal(r.tree.secrets)
 	if err := r.problems.join(); err != nil {
 		return nil, err
@@ -132,27 +143,52 @@ func Objects(ctx context.Context, fsys fs.FS, opts Options) ([]Object, error) {
 type rendering struct {
 	tree     *tree
 	root     string
+	kind     v1alpha1.RenderType
 	opts     Options
 	objects  []Object
 	problems *problems
+	// built is the kustomization, where it is one.
+	built *kustomization
+}
+
+// render renders the root in the way of its kind.
+func (r *rendering) render() error {
+	switch r.kind {
+	case v1alpha1.RenderKustomize:
+		return r.kustomize()
+	case v1alpha1.RenderHelm:
+		return r.helm()
+	case v1alpha1.RenderPlain:
+		return r.plain()
+	case v1alpha1.RenderAuto:
+	}
+	return fmt.Errorf("spec.render.type %q is unknown: write Auto, Plain, Kustomize or Helm", r.opts.Type)
 }
 
 // add takes the objects of a document.
 func (r *rendering) add(d *document) error {
-	r.objects = append(r.objects, (&candidate{doc: d, value: d.value, found: r.problems, variables: r.opts.Variables}).objects()...)
+	for _, o := range (&candidate{doc: d, value: d.value, found: r.problems, variables: r.opts.Variables}).objects() {
+		o.Root = Root{r.root, r.kind}
+		r.objects = append(r.objects, o)
+	}
+	return r.bounded()
+}
+
+// bounded is an error where there are too many objects.
+func (r *rendering) bounded() error {
 	if len(r.objects) > maxObjects {
 		return fmt.Errorf("%s declares more than %d objects: split it between several GitSyncs", r.root, maxObjects)
 	}
 	return nil
 }
 
-// plain reads the manifests as they are.
+// plain reads the manifests as they are, and renders the roots among them.
 func (r *rendering) plain() error {
-	files, err := manifests(r.tree.ctx, r.tree.fsys, r.opts, r.problems)
+	found, err := r.walk()
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
+	for _, file := range found.files {
 		docs, err := r.tree.documents(file, r.problems)
 		if err != nil {
 			return err
@@ -163,7 +199,7 @@ func (r *rendering) plain() error {
 			}
 		}
 	}
-	return nil
+	return r.each(found.roots)
 }
 
 // rootOf is the folder to render, which has to be there.

@@ -34,13 +34,25 @@ const (
 
 // tree reads files within the limits.
 type tree struct {
-	ctx   context.Context //nolint:containedctx // of one rendering; libraries that read through the tree pass none on
-	fsys  fs.FS
-	keys  *sops.Keys
+	ctx  context.Context //nolint:containedctx // of one rendering; libraries that read through the tree pass none on
+	fsys fs.FS
+	keys *sops.Keys
+	*spent
+}
+
+// spent is what all reading of one rendering has come to.
+type spent struct {
 	reads int
 	bytes int64
 	// secrets were decrypted, and are kept out of messages.
 	secrets []string
+}
+
+// through is the same tree, read through another one that has the same in it.
+func (t *tree) through(fsys fs.FS) *tree {
+	other := *t
+	other.fsys = fsys
+	return &other
 }
 
 // read returns a file's content, decrypted where it is encrypted. Without a key

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -81,6 +82,17 @@ func (s Seen) In(fsys fs.FS) bool {
 		}
 	}
 	return true
+}
+
+// Touches tells that something in a folder, or the folder itself, was read or
+// looked for.
+func (s Seen) Touches(folder string) bool {
+	for at := range s {
+		if at.name == folder || folder == "." || strings.HasPrefix(at.name, folder+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Reads) note(name string, list bool) {

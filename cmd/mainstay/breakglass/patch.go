@@ -119,18 +119,10 @@ type patcher struct {
 	before, after map[string][]byte
 	order         []string
 	left          []leftOver
-	// rendered objects by GitSync.
-	rendered map[types.NamespacedName]*side
+	// rendered is what each GitSync makes of the clone.
+	rendered map[types.NamespacedName][]render.Object
 	// overlays are the patches for each kustomization's folder and object.
 	overlays map[string]map[string]any
-}
-
-// side is what a GitSync makes of the clone.
-type side struct {
-	gs      *v1alpha1.GitSync
-	kind    v1alpha1.RenderType
-	path    string
-	objects []render.Object
 }
 
 func (s *session) patcher(clone, name string) (*patcher, error) {
@@ -144,7 +136,7 @@ func (s *session) patcher(clone, name string) (*patcher, error) {
 	}
 	return &patcher{
 		s: s, name: name, tree: tree, before: map[string][]byte{}, after: map[string][]byte{},
-		rendered: map[types.NamespacedName]*side{}, overlays: map[string]map[string]any{},
+		rendered: map[types.NamespacedName][]render.Object{}, overlays: map[string]map[string]any{},
 	}, nil
 }
 
@@ -160,7 +152,7 @@ func (p *patcher) change(ctx context.Context, c v1alpha1.BreakGlassChange) error
 	if !ok {
 		namespace, name = "", nsName
 	}
-	side, object, err := p.declared(ctx, group, kind, namespace, name)
+	object, err := p.declared(ctx, group, kind, namespace, name)
 	if err != nil {
 		return err
 	}
@@ -197,19 +189,19 @@ func (p *patcher) change(ctx context.Context, c v1alpha1.BreakGlassChange) error
 		if v := fieldset.At(doc, at); v != nil {
 			value = v.MarshalTo(nil)
 		}
-		if err := p.field(side, object, namespace, at, value); err != nil {
+		if err := p.field(object, namespace, at, value); err != nil {
 			p.leave(c.Object, text, value, err.Error())
 		}
 	}
 	return nil
 }
 
-func (p *patcher) field(side *side, object *render.Object, namespace string, at fieldset.Path, value []byte) error {
-	switch side.kind {
+func (p *patcher) field(object *render.Object, namespace string, at fieldset.Path, value []byte) error {
+	switch object.Root.Type {
 	case v1alpha1.RenderHelm:
 		return errors.New("a chart makes it: set the values from which " + object.File + " makes this field")
 	case v1alpha1.RenderKustomize:
-		return p.overlay(side, object, at, value)
+		return p.overlay(object, at, value)
 	case v1alpha1.RenderPlain, v1alpha1.RenderAuto:
 	}
 	content, err := p.read(object.File)
@@ -225,23 +217,23 @@ func (p *patcher) field(side *side, object *render.Object, namespace string, at 
 }
 
 // overlay writes a field into the kustomization's patch of the object.
-func (p *patcher) overlay(side *side, object *render.Object, at fieldset.Path, value []byte) error {
+func (p *patcher) overlay(object *render.Object, at fieldset.Path, value []byte) error {
 	for _, segment := range at {
 		if segment.Value != "" || segment.Keys != nil && !builtin(object.GroupVersionKind().Group) {
 			return errors.New("a patch of Kustomize does not know the elements of this list: change it in " + object.File)
 		}
 	}
-	file := path.Join(side.path, fmt.Sprintf("breakglass-%s-%s.yaml", p.name, strings.ToLower(object.GetKind()+"-"+object.GetName())))
+	file := path.Join(object.Root.Folder, fmt.Sprintf("breakglass-%s-%s.yaml", p.name, strings.ToLower(object.GetKind()+"-"+object.GetName())))
 	if p.overlays[file] == nil {
 		patch := map[string]any{
 			"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(),
 			"metadata": map[string]any{"name": object.GetName()},
 		}
-		if ns := object.GetNamespace(); ns != "" && !p.namespaced(side) {
+		if ns := object.GetNamespace(); ns != "" && !p.namespaced(object.Root.Folder) {
 			patch["metadata"].(map[string]any)["namespace"] = ns //nolint:forcetypeassert // it is the line above
 		}
 		p.overlays[file] = patch
-		if err := p.entry(side, path.Base(file)); err != nil {
+		if err := p.entry(object.Root.Folder, path.Base(file)); err != nil {
 			return err
 		}
 	}
@@ -265,9 +257,9 @@ func (p *patcher) overlay(side *side, object *render.Object, at fieldset.Path, v
 
 // namespaced tells whether the kustomization sets the namespace itself: it does so
 // after its patches, which find the object by what it was before.
-func (p *patcher) namespaced(side *side) bool {
+func (p *patcher) namespaced(folder string) bool {
 	for _, name := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
-		content, err := fs.ReadFile(p.tree, path.Join(side.path, name))
+		content, err := fs.ReadFile(p.tree, path.Join(folder, name))
 		if err != nil {
 			continue
 		}
@@ -285,9 +277,9 @@ func builtin(group string) bool {
 }
 
 // entry names the patch file in the kustomization.
-func (p *patcher) entry(side *side, file string) error {
+func (p *patcher) entry(folder, file string) error {
 	for _, name := range []string{"kustomization.yaml", "kustomization.yml", "Kustomization"} {
-		at := path.Join(side.path, name)
+		at := path.Join(folder, name)
 		content, err := p.read(at)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -302,7 +294,7 @@ func (p *patcher) entry(side *side, file string) error {
 		p.after[at] = changed
 		return nil
 	}
-	return errors.New("there is no kustomization in " + side.path)
+	return errors.New("there is no kustomization in " + folder)
 }
 
 // merge puts a value into a strategic merge patch.
@@ -387,46 +379,42 @@ func (p *patcher) result() patched {
 
 // declared finds the GitSync that declares an object, by the object's label, and
 // what the clone makes of it.
-func (p *patcher) declared(ctx context.Context, group, kind, namespace, name string) (*side, *render.Object, error) {
+func (p *patcher) declared(ctx context.Context, group, kind, namespace, name string) (*render.Object, error) {
 	var list v1alpha1.GitSyncList
 	err := p.s.client.List(ctx, &list)
 	if err != nil {
 		if err = p.s.client.List(ctx, &list, client.InNamespace(p.s.flags.system)); err != nil {
-			return nil, nil, fmt.Errorf("list gitsyncs: %w", err)
+			return nil, fmt.Errorf("list gitsyncs: %w", err)
 		}
 	}
 	for i := range list.Items {
-		side, err := p.render(ctx, &list.Items[i])
+		objects, err := p.render(ctx, &list.Items[i])
 		if err != nil {
 			fmt.Fprintf(p.s.progress, "# GitSync %s: %v\n", list.Items[i].Name, err)
 			continue
 		}
-		for j := range side.objects {
-			o := &side.objects[j]
+		for j := range objects {
+			o := &objects[j]
 			id := o.ID
 			if id.Group == group && id.Kind == kind && id.Namespace == namespace && id.Name == name {
-				return side, o, nil
+				return o, nil
 			}
 		}
 	}
-	return nil, nil, nil
+	return nil, nil //nolint:nilnil // nobody declares it
 }
 
 // render makes what a GitSync makes of the clone, once.
-func (p *patcher) render(ctx context.Context, gs *v1alpha1.GitSync) (*side, error) {
+func (p *patcher) render(ctx context.Context, gs *v1alpha1.GitSync) ([]render.Object, error) {
 	key := client.ObjectKeyFromObject(gs)
-	if known := p.rendered[key]; known != nil {
+	if known, ok := p.rendered[key]; ok {
 		return known, nil
 	}
 	options, err := loop.RenderOptions(gs, p.s.flags.system)
 	if err != nil {
 		return nil, err
 	}
-	if err := rendering.Ask(ctx, p.s.client, p.s.config, gs, p.tree, &options); err != nil {
-		return nil, err
-	}
-	kind, err := render.TypeOf(p.tree, options)
-	if err != nil {
+	if err := rendering.Ask(ctx, p.s.client, p.s.config, gs, &options); err != nil {
 		return nil, err
 	}
 	objects, err := render.Objects(ctx, p.tree, options)
@@ -444,10 +432,6 @@ func (p *patcher) render(ctx context.Context, gs *v1alpha1.GitSync) (*side, erro
 	if objects, err = render.Settle(objects, gs.Spec.TargetNamespace, rendering.Scopes(objects, mapper)); err != nil {
 		return nil, err
 	}
-	made := &side{gs: gs, kind: kind, path: path.Clean(options.Path), objects: objects}
-	if options.Path == "" {
-		made.path = "."
-	}
-	p.rendered[key] = made
-	return made, nil
+	p.rendered[key] = objects
+	return objects, nil
 }

@@ -47,7 +47,7 @@ func TestAPatchLeavesTheNamespaceToAKustomizationThatSetsIt(t *testing.T) {
 		"namespace: [":                             false,
 	} {
 		p := &patcher{tree: fstest.MapFS{"prod/kustomization.yaml": &fstest.MapFile{Data: []byte(content)}}}
-		if got := p.namespaced(&side{path: "prod"}); got != want {
+		if got := p.namespaced("prod"); got != want {
 			t.Errorf("%q sets the namespace: %t, want %t", content, got, want)
 		}
 	}

@@ -101,7 +101,7 @@ func (c *cluster) manner(ctx context.Context, gs *v1alpha1.GitSync, g *git, path
 	if options.Keys, err = rendering.ReadKeys(keyFiles); err != nil {
 		return manner{}, err
 	}
-	if err := rendering.Ask(ctx, c.s.Client, c.s.Config, gs, g.tree, &options); err != nil {
+	if err := rendering.Ask(ctx, c.s.Client, c.s.Config, gs, &options); err != nil {
 		return manner{}, cli.Unclear(err)
 	}
 	return manner{Options: options, target: gs.Spec.TargetNamespace, mapper: c.mapper}, nil

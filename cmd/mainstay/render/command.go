@@ -50,8 +50,8 @@ func NewCommand() *cobra.Command {
 		Use:   "render [PATH]",
 		Short: "Print what a folder, or a commit, would apply",
 		Long: `Print what a folder, or a commit, would apply: plain manifests, a kustomization
-or a chart, rendered as the sync loop does, with the file and the line of each
-object. Nothing outside of PATH's git repository is read, and nothing is written.
+or a chart, or several of them, rendered as the sync loop does, with the file and
+the line of each object. Nothing outside of PATH's git repository is read, and nothing is written.
 
 With --sync or --file the GitSync says how to render and where in the repository,
 and PATH is only where the working copy is. Without a cluster a chart sees the

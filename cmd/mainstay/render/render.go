@@ -40,7 +40,7 @@ func (c *command) render(ctx context.Context, progress io.Writer) ([]render.Obje
 		return nil, err
 	}
 	defer done()
-	options, target, err := c.options(ctx, tree, below)
+	options, target, err := c.options(ctx, below)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +56,38 @@ func (c *command) render(ctx context.Context, progress io.Writer) ([]render.Obje
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(progress, "%d objects, rendered as %s\n", len(objects), kind)
+	fmt.Fprintf(progress, "%d objects, rendered as %s\n", len(objects), ways(kind, objects))
 	return objects, nil
 }
 
+// ways are the type of the path, and what was rendered by itself below it.
+func ways(kind v1alpha1.RenderType, objects []render.Object) string {
+	seen := map[render.Root]bool{}
+	var kustomizations, charts int
+	for i := range objects {
+		root := objects[i].Root
+		if root.Type == kind || seen[root] {
+			continue
+		}
+		seen[root] = true
+		if root.Type == v1alpha1.RenderHelm {
+			charts++
+		} else {
+			kustomizations++
+		}
+	}
+	text := string(kind)
+	if kustomizations > 0 {
+		text += fmt.Sprintf("; kustomizations below: %d", kustomizations)
+	}
+	if charts > 0 {
+		text += fmt.Sprintf("; charts below: %d", charts)
+	}
+	return text
+}
+
 // options are the flags', or those of the GitSync.
-func (c *command) options(ctx context.Context, tree fs.FS, below string) (render.Options, string, error) {
+func (c *command) options(ctx context.Context, below string) (render.Options, string, error) {
 	keys, err := ReadKeys(c.keys)
 	if err != nil {
 		return render.Options{}, "", err
@@ -92,27 +118,21 @@ func (c *command) options(ctx context.Context, tree fs.FS, below string) (render
 	}
 	o.Keys = keys
 	if cluster != nil {
-		err = Ask(ctx, cluster, config, gs, tree, &o)
+		err = Ask(ctx, cluster, config, gs, &o)
 	}
 	return o, gs.Spec.TargetNamespace, err
 }
 
-// Ask puts into o what only the cluster knows about how a GitSync renders: its
-// version and APIs for a chart, and the keys that spec.render.decryption names
-// where o has none.
-func Ask(ctx context.Context, cluster client.Reader, config *rest.Config, gs *v1alpha1.GitSync, tree fs.FS, o *render.Options) error {
-	kind, err := render.TypeOf(tree, *o)
-	if err != nil {
-		return err
-	}
-	if kind == v1alpha1.RenderHelm {
+// Ask puts into o what only the cluster knows about how a GitSync renders: how
+// to ask for its version and APIs, for a chart, and the keys that
+// spec.render.decryption names where o has none.
+func Ask(ctx context.Context, cluster client.Reader, config *rest.Config, gs *v1alpha1.GitSync, o *render.Options) error {
+	o.Helm.Ask = func(h *render.Helm) error {
 		asked, err := discovery.NewDiscoveryClientForConfig(config)
 		if err != nil {
 			return fmt.Errorf("reach the cluster: %w", err)
 		}
-		if err := loop.Capabilities(asked, &o.Helm); err != nil {
-			return err
-		}
+		return loop.Capabilities(asked, h)
 	}
 	if gs.Spec.Render.Decryption == nil || o.Keys != nil {
 		return nil
@@ -122,6 +142,7 @@ func Ask(ctx context.Context, cluster client.Reader, config *rest.Config, gs *v1
 	if err := cluster.Get(ctx, name, &secret); err != nil {
 		return fmt.Errorf("get the keys in secret %s: %w: give your own with --key", name, err)
 	}
+	var err error
 	o.Keys, err = sops.NewKeys(secret.Data)
 	return err
 }
