@@ -38,8 +38,11 @@ type attempt struct {
 	// observe tells that nothing may be written, tenant that only objects of the
 	// GitSync's own namespace may be declared; notInstalled counts the
 	// objects of kinds that neither the cluster nor the commit has.
-	observe      bool
-	tenant       bool
+	observe bool
+	tenant  bool
+	// requested tells that somebody asks for this sync: git's write is tried again
+	// where others have changed it.
+	requested    bool
 	notInstalled int32
 	// others are the versions of kinds that other GitSyncs declare.
 	others versions
@@ -156,14 +159,15 @@ func (a *attempt) changed(s stage) []ownership.ID {
 func (l *Loop) begin(gs *v1alpha1.GitSync, revision ownership.Revision) *attempt {
 	key := client.ObjectKeyFromObject(gs)
 	a := &attempt{
-		revision: revision,
-		spec:     gs.Generation,
-		prune:    gs.Spec.Prune == nil || *gs.Spec.Prune,
-		observe:  observing(gs),
-		tenant:   l.tenant(gs),
-		before:   l.Index.Entries(key),
-		entries:  map[ownership.ID]*ownership.Entry{},
-		planned:  map[ownership.ID]*planned{},
+		revision:  revision,
+		spec:      gs.Generation,
+		prune:     gs.Spec.Prune == nil || *gs.Spec.Prune,
+		requested: l.pass(key).requested(gs),
+		observe:   observing(gs),
+		tenant:    l.tenant(gs),
+		before:    l.Index.Entries(key),
+		entries:   map[ownership.ID]*ownership.Entry{},
+		planned:   map[ownership.ID]*planned{},
 
 		adopt:     cmp.Or(gs.Spec.Adopt, v1alpha1.AdoptEqual),
 		accepted:  names(gs.Annotations[v1alpha1.AdoptAnnotation], revision.Commit),
@@ -323,7 +327,7 @@ func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *rend
 			ownMode = old.OwnMode // of what was applied
 		}
 	}
-	if known == nil || known.Digest != content.Digest {
+	if known == nil || known.Digest != content.Digest || a.requested && len(known.Mutated) > 0 {
 		return nil
 	}
 	if known.File == o.File && known.Line == o.Line && known.Text == o.Text() && old.OwnMode == ownMode {

@@ -52,5 +52,6 @@ func (l *Loop) mutations(key types.NamespacedName) string {
 	if n := len(all) - 3; n > 0 {
 		all = append(all[:3:3], fmt.Sprintf("and %d more", n))
 	}
-	return objects + " changed by somebody's mutating webhook or policy: " + strings.Join(all, "; ")
+	return fmt.Sprintf("%s changed by somebody's mutating webhook or policy: %s; once that is mended: kubectl mainstay sync %s -n %s",
+		objects, strings.Join(all, "; "), key.Name, key.Namespace)
 }
