@@ -330,12 +330,13 @@ func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *rend
 	if known == nil || known.Digest != content.Digest || a.requested && len(known.Mutated) > 0 {
 		return nil
 	}
-	if known.File == o.File && known.Line == o.Line && known.Text == o.Text() && old.OwnMode == ownMode {
+	dated := asOf(known, a.revision)
+	if dated == known && known.File == o.File && known.Line == o.Line && known.Text == o.Text() && old.OwnMode == ownMode {
 		return old
 	}
 	// The object only moved within the repository, or its text changed without
 	// its meaning.
-	moved := *known
+	moved := *dated
 	moved.File, moved.Line, moved.Lines, moved.Text = o.File, o.Line, o.Lines(), o.Text()
 	entry := *old
 	entry.OwnMode = ownMode
@@ -345,6 +346,18 @@ func (a *attempt) same(old *ownership.Entry, content *ownership.Content, o *rend
 		entry.Applied = &moved
 	}
 	return &entry
+}
+
+// asOf is a content as a commit has it. What a younger commit brought is none of
+// its history, as after a branch was rewound or an older tag pinned: then the
+// commit itself is named as the one to look at.
+func asOf(c *ownership.Content, r ownership.Revision) *ownership.Content {
+	if c == nil || !c.Revision.Time.After(r.Time) {
+		return c
+	}
+	dated := *c
+	dated.Revision = r
+	return &dated
 }
 
 // conflict is an error where another GitSync declared the object first.

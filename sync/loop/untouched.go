@@ -94,6 +94,13 @@ func (l *Loop) carryOver(ctx context.Context, gs *v1alpha1.GitSync, p *pass, rev
 	defer p.mu.Unlock()
 	a := l.begin(gs, revision)
 	a.entries = maps.Clone(a.before)
+	for id, e := range a.entries {
+		if applied := asOf(e.Applied, revision); applied != e.Applied {
+			entry := *e
+			entry.Applied = applied
+			a.entries[id] = &entry
+		}
+	}
 	if err := l.maySync(a); err != nil {
 		return err
 	}

@@ -71,6 +71,48 @@ func TestACommitElsewhereRendersNothing(t *testing.T) {
 	})
 }
 
+func TestAnOlderCommitNamesNoneOfWhatCameAfterIt(t *testing.T) {
+	s := newTheatre(t)
+	// brought is the commit that a refusal would name for an object.
+	brought := func(name string) string {
+		t.Helper()
+		s.synced()
+		return s.loop.Index.Entries(s.sync)[ownership.ID{Kind: "ConfigMap", Namespace: s.sync.Namespace, Name: name}].Applied.Revision.Commit
+	}
+	at := func(hour string) { t.Setenv("GIT_COMMITTER_DATE", "2026-01-01T"+hour+":00:00Z") }
+	pin := func(commit string) {
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Source.Ref = v1alpha1.Ref{Commit: commit} })
+	}
+	at("01")
+	s.push("settings.yaml", configMap("settings", "one"))
+	first := s.head()
+	brought("settings")
+	at("02")
+	s.push("settings.yaml", configMap("settings", "two"))
+	brought("settings")
+	at("03")
+	s.git("revert", "--no-edit", "HEAD")
+	reverted := s.head()
+	if got := brought("settings"); got != reverted {
+		t.Errorf("it came with %s, want the revert, %s", got, reverted)
+	}
+	pin(first)
+	if got := brought("settings"); got != first {
+		t.Errorf("with the first commit pinned, which says the same, it came with %s, want %s", got, first)
+	}
+
+	at("04")
+	s.push("other.yaml", configMap("other", "one"))
+	pin(s.head())
+	if got := brought("settings"); got != first {
+		t.Errorf("after a commit that leaves it alone it came with %s, want %s", got, first)
+	}
+	pin(reverted)
+	if got := brought("settings"); got != first {
+		t.Errorf("with an older commit pinned that left it alone it came with %s, want %s", got, first)
+	}
+}
+
 func TestOnlyFilesThatChangedAreParsed(t *testing.T) {
 	s := newTheatre(t)
 	s.push("apps/settings.yaml", configMap("settings", "one"))
