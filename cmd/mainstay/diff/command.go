@@ -125,7 +125,7 @@ func (f *flags) revisions(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if differing > 0 {
-		return cli.Answer("%d objects differ", differing)
+		return cli.Answer("%s", differ(differing))
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func (f *flags) cluster(cmd *cobra.Command, args []string) error {
 	case err != nil:
 		return err
 	case n > 0:
-		return cli.Answer("%d objects differ", n)
+		return cli.Answer("%s", differ(n))
 	}
 	if n := r.count(Unreadable); n > 0 {
 		return cli.Unclear(fmt.Errorf("%d objects could not be read", n))
@@ -192,4 +192,11 @@ func (f *flags) sides(cmd *cobra.Command, s *cli.Session, args []string) (*v1alp
 		return nil, nil, "", err
 	}
 	return gs, &g, path, nil
+}
+
+func differ(n int) string {
+	if n == 1 {
+		return "1 object differs"
+	}
+	return fmt.Sprintf("%d objects differ", n)
 }

@@ -61,8 +61,12 @@ func (t *tree) revisions(st *v1alpha1.GitSyncStatus) {
 	if st.LastAttemptedRevision != "" && st.LastAttemptedRevision != st.LastAppliedRevision {
 		t.line(1, "attempted   %s", cli.Short(st.LastAttemptedRevision))
 	}
-	if st.NextSync != nil {
-		t.line(1, "next try    %s", cli.Ago(st.NextSync.Time, t.now))
+	if next := st.NextSync; next != nil {
+		when := "now"
+		if next.After(t.now.Add(time.Second)) {
+			when = cli.Ago(next.Time, t.now)
+		}
+		t.line(1, "next try    %s", when)
 	}
 }
 
