@@ -242,7 +242,7 @@ func (h *Handler) goes(req *request) bool {
 // early answers what needs no look at the fields.
 func (h *Handler) early(req *request, record *ownership.Record) (answer, bool) {
 	switch {
-	case req.dryRun && h.writes(req, record.Sync):
+	case req.dryRun && (h.writes(req, record.Sync) || record.HandedAs != "" && req.username() == record.HandedAs):
 		return permitted(), true // it changes nothing: the loop plans with it
 	case req.entry != EntryScale && req.kind.Version != record.Version:
 		if !h.enforces(record.Mode(), record.Sync) {

@@ -58,6 +58,34 @@ func TestATenantsAccountIsJudgedByContent(t *testing.T) {
 	})
 }
 
+// The GitSync that an object moves to plans with its own account, before it is
+// said in its inventory what the object will be.
+func TestTheAccountThatAnObjectIsHandedToPlans(t *testing.T) {
+	for name, tt := range map[string]struct {
+		user, handedAs  string
+		dryRun, allowed bool
+	}{
+		"it plans by a dry run":          {tenantAccount, tenantAccount, true, true},
+		"it writes":                      {tenantAccount, tenantAccount, false, false},
+		"another one's dry run":          {"system:serviceaccount:shop:default", tenantAccount, true, false},
+		"a dry run before it is handed":  {tenantAccount, "", true, false},
+		"a dry run of nobody's, to none": {"", "", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := ownership.NewIndex()
+			entry := &ownership.Entry{ID: web, Version: "v1", Resource: "deployments", Applied: webContent(), HandedTo: "shop/shop", HandedAs: tt.handedAs}
+			if err := x.Replace(syncHead(v1alpha1.ModeEnforce), []*ownership.Entry{entry}); err != nil {
+				t.Fatal(err)
+			}
+			a := deployment("UPDATE", live(t), live(t, image("nginx:1.28")))
+			a.user, a.dryRun = tt.user, tt.dryRun
+			if got := newFixture(t, x).send(t, a); got.Allowed != tt.allowed {
+				t.Errorf("got %+v, want allowed = %t", got, tt.allowed)
+			}
+		})
+	}
+}
+
 func TestALabelBindsAGitSyncThatMayDeclareTheObject(t *testing.T) {
 	enforce, audit := v1alpha1.ModeEnforce, v1alpha1.ModeAudit
 	tenant, central := ownership.LabelValue(tenantHead("shop", enforce).Key(), web), ownership.LabelValue(shop, web)

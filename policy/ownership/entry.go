@@ -76,6 +76,9 @@ type Entry struct {
 	// HandedTo is the key of the GitSync that declares the object from now on.
 	// Until that one has it in its inventory, it is held as it was.
 	HandedTo string `json:"handedTo,omitempty"`
+	// HandedAs is the full name of the account by which that GitSync writes;
+	// empty for Mainstay's own.
+	HandedAs string `json:"handedAs,omitempty"`
 	// OwnMode is the object's own mode, by its annotation in git; empty for
 	// that of its GitSync.
 	OwnMode v1alpha1.Mode `json:"ownMode,omitempty"`

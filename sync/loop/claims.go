@@ -36,6 +36,8 @@ const (
 // claim is what another GitSync says of an object that leaves.
 type claim struct {
 	by types.NamespacedName
+	// as is the account by which by writes; empty for Mainstay's own.
+	as string
 	// observes tells that by declares it and writes nothing.
 	observes bool
 	// doubt is why it can't be told whether by declares it.
@@ -82,7 +84,7 @@ func (l *Loop) claims(ctx context.Context, a *attempt, ids []ownership.ID) (map[
 			mu.Lock()
 			defer mu.Unlock()
 			for _, id := range may {
-				c := claim{by: key, observes: observing(other), doubt: doubt}
+				c := claim{by: key, as: serviceAccount(other), observes: observing(other), doubt: doubt}
 				if before, taken := claimed[id]; declared(id) && (!taken || c.beats(before)) {
 					claimed[id] = c
 				}

@@ -26,8 +26,9 @@ const minLimited = 5
 // fate is what becomes of an object that leaves git.
 type fate struct {
 	what fateKind
-	// to is the GitSync that it is handed to.
+	// to is the GitSync that it is handed to, as the account by which that writes.
 	to types.NamespacedName
+	as string
 	// why it is let go, for people; empty where that goes without saying.
 	why string
 	// uid of the live object that is deleted; empty: whatever is there.
@@ -112,7 +113,7 @@ func (l *Loop) decideFates(ctx context.Context, a *attempt) error {
 			fates[i] = fate{what: released, why: fmt.Sprintf("GitSync %s declares it now, and only observes", c.by)}
 			continue
 		default:
-			fates[i] = fate{what: handedOver, to: c.by}
+			fates[i] = fate{what: handedOver, to: c.by, as: c.as}
 			continue
 		}
 		group.Go(func() error {

@@ -102,7 +102,7 @@ func (l *Loop) givesAway(ctx context.Context, gs *v1alpha1.GitSync, err error) e
 	}
 	for _, id := range sorted(claims) {
 		if c := claims[id]; c.doubt == nil && !c.observes {
-			a.leaving, a.fates[id] = append(a.leaving, id), fate{what: handedOver, to: c.by}
+			a.leaving, a.fates[id] = append(a.leaving, id), fate{what: handedOver, to: c.by, as: c.as}
 		}
 	}
 	if len(a.leaving) == 0 {

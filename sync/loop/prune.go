@@ -67,7 +67,7 @@ func (a *attempt) markFates() {
 	for _, id := range a.leaving {
 		f := a.fates[id]
 		entry := *a.entries[id]
-		entry.Attempted, entry.Pruning, entry.Released, entry.HandedTo = nil, false, false, ""
+		entry.Attempted, entry.Pruning, entry.Released, entry.HandedTo, entry.HandedAs = nil, false, false, "", ""
 		if entry.Applied == nil {
 			entry.Attempted = a.before[id].Attempted
 		}
@@ -77,7 +77,7 @@ func (a *attempt) markFates() {
 		case released:
 			entry.Released = true
 		case handedOver:
-			entry.HandedTo = f.to.String()
+			entry.HandedTo, entry.HandedAs = f.to.String(), f.as
 		}
 		a.entries[id] = &entry
 	}
