@@ -78,6 +78,13 @@ func (l *Loop) systemNamespace(id ownership.ID) bool {
 	return id.Group == "" && id.Kind == "Namespace" && (slices.Contains(systemNamespaces, id.Name) || id.Name == l.o.Namespace)
 }
 
+// isItself tells that an object is the GitSync of the attempt. A commit that
+// drops it does not end the enforcement of everything else; and while it goes
+// away, it does not wait for itself.
+func (a *attempt) isItself(id ownership.ID) bool {
+	return id.GroupKind() == gitSyncKind && id.Namespace == a.sync.Namespace && id.Name == a.sync.Name
+}
+
 // decideFates decides what becomes of each object that leaves git, before
 // anything is written. More than may be pruned without a word is an error.
 func (l *Loop) decideFates(ctx context.Context, a *attempt) error {
@@ -85,7 +92,7 @@ func (l *Loop) decideFates(ctx context.Context, a *attempt) error {
 	var open []ownership.ID
 	for _, id := range a.leaving {
 		switch e := a.entries[id]; {
-		case e.Pruning && e.Attempted == nil:
+		case e.Pruning && e.Attempted == nil && !a.isItself(id):
 			a.fates[id] = fate{what: pruned} // it is going
 		case e.Released:
 			a.fates[id] = fate{what: released}
@@ -147,6 +154,8 @@ func (l *Loop) fate(ctx context.Context, a *attempt, e *ownership.Entry) (fate, 
 		return fate{what: released}, nil
 	case a.sync.Adopted != "" && !a.ends:
 		return fate{what: released, why: "the commit before took existing objects over, so this one deletes none"}, nil
+	case a.isItself(e.ID):
+		return fate{what: released, why: "it is what brings this repository in: delete it by hand if that is meant"}, nil
 	case l.systemNamespace(e.ID):
 		return fate{what: released, why: "it belongs to the cluster"}, nil
 	}
