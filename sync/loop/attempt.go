@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/fieldset"
@@ -510,7 +511,7 @@ func (k *kinds) resource(id ownership.ID, gvk schema.GroupVersionKind) (string, 
 			return "", &failure{kindNotInstalled, fmt.Errorf(
 				"kind %s in %s is not installed in this cluster: install its CustomResourceDefinition first, or put it into this repository", gvk.Kind, gvk.GroupVersion())}
 		case err != nil:
-			return "", &failure{kindNotInstalled, fmt.Errorf("find kind %s in %s: %w", gvk.Kind, gvk.GroupVersion(), err)}
+			return "", &failure{kindNotInstalled, unanswered(gvk, err)}
 		}
 		resource, namespaced = mapping.Resource.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace
 	}
@@ -534,6 +535,18 @@ func (k *kinds) namespaced(o *render.Object) (namespaced, known bool) {
 		return false, false // resource says so
 	}
 	return mapping.Scope.Name() == meta.RESTScopeNameNamespace, true
+}
+
+// unanswered is an error where it can't be found out whether a kind is served:
+// mostly the API server that another one calls for it is away.
+func unanswered(gvk schema.GroupVersionKind, err error) error {
+	gv := gvk.GroupVersion()
+	failed, ok := errors.AsType[*apiutil.ErrResourceDiscoveryFailed](err)
+	if !ok || (*failed)[gv] == nil {
+		return fmt.Errorf("find kind %s in %s: %w", gvk.Kind, gv, err)
+	}
+	return fmt.Errorf("not known whether kind %s exists: the API server does not say what is in %s: %w: tried again; see kubectl get apiservice %s.%s",
+		gvk.Kind, gv, (*failed)[gv], gv.Version, gv.Group)
 }
 
 func (k *kinds) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
