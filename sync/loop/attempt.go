@@ -361,10 +361,11 @@ func asOf(c *ownership.Content, r ownership.Revision) *ownership.Content {
 	return &dated
 }
 
-// conflict is an error where another GitSync declared the object first.
+// conflict is an error where another GitSync declared the object first, unless
+// that one is outranked.
 func (a *attempt) conflict(id ownership.ID, index *ownership.Index) error {
 	r, ok := index.Lookup(id)
-	if !ok || r.Sync.Key() == a.sync.Key() || r.HandedTo == a.sync.Key().String() {
+	if !ok || r.Sync.Key() == a.sync.Key() || r.HandedTo == a.sync.Key().String() || a.outranks(r) {
 		return nil
 	}
 	a.conflicting = append(a.conflicting, r)

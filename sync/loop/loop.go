@@ -567,6 +567,9 @@ func (l *Loop) bring(ctx context.Context, p *pass, a *attempt, stage stage) erro
 			return err
 		}
 	}
+	if err := l.outrank(ctx, a, stage); err != nil {
+		return err
+	}
 	return l.applyInOrder(ctx, a, stage)
 }
 
