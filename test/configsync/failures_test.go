@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/test/world"
@@ -27,7 +29,7 @@ func says(t *testing.T, name, reason string) string {
 	message := ""
 	shared.Await(t, "Ready says "+reason, func() (bool, string) {
 		gs := new(v1alpha1.GitSync)
-		world.Must(t, shared.Client.Get(world.Lasting(t), types.NamespacedName{Namespace: "mainstay-system", Name: name}, gs))
+		world.Must(t, shared.Client.Get(world.Lasting(t), types.NamespacedName{Namespace: system, Name: name}, gs))
 		c := meta.FindStatusCondition(gs.Status.Conditions, v1alpha1.ConditionReady)
 		if c == nil {
 			return false, "nothing"
@@ -42,6 +44,11 @@ func says(t *testing.T, name, reason string) string {
 func failures() []scenario {
 	return []scenario{
 		{
+			id: "E12", when: "an APIService that nothing answers for; a commit; one with an object of its kind", theirs: "what is of other kinds is synced",
+			ours: "the same; a commit with an object of that kind waits, and says so", why: "a commit is brought in as a whole, or not at all",
+			try: brokenService,
+		},
+		{
 			id: "E17", when: "objects of one kind in two versions", theirs: "both are reconciled",
 			ours: "an error that names both places, and nothing is changed", why: "the API server stores one of them, and the webhook's rules name one: choose it for all",
 			try: func(t *testing.T) {
@@ -55,7 +62,7 @@ func failures() []scenario {
 						t.Errorf("%q does not name %s", message, place)
 					}
 				}
-				is(t, "hpa one -n e", ".metadata.name", "absent")
+				is(t, "horizontalpodautoscaler one -n e", ".metadata.name", "absent")
 				commit(t, map[string]string{"e/v1.yaml": "", "e/v2.yaml": ""})
 			},
 		},
@@ -125,4 +132,26 @@ func failures() []scenario {
 			},
 		},
 	}
+}
+
+func brokenService(t *testing.T) {
+	const service = "v1.e12.example.org"
+	allowed(t, "create -f -", "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: "+service+"}\n"+
+		"spec: {group: e12.example.org, version: v1, groupPriorityMinimum: 10, versionPriority: 10, insecureSkipTLSVerify: true, service: {namespace: e, name: absent}}\n")
+	gone := func() {
+		world.Must(t, client.IgnoreNotFound(shared.Client.Delete(world.Lasting(t), &metav1.PartialObjectMetadata{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "apiregistration.k8s.io/v1", Kind: "APIService"},
+			ObjectMeta: metav1.ObjectMeta{Name: service},
+		})))
+	}
+	t.Cleanup(gone)
+	becomes(t, "apiservice "+service, `.status.conditions[?(@.type=="Available")].status`, "False")
+	r := follow(t, system, "e12", map[string]string{"cm.yaml": data("default", "e12", "git")})
+	r.applied(t)
+	r.commit(t, map[string]string{"thing.yaml": "apiVersion: e12.example.org/v1\nkind: Thing\nmetadata: {name: one, namespace: default}\n", "cm.yaml": data("default", "e12", "anew")})
+	r.says(t, "KindNotInstalled", "thing.yaml:1: not known whether kind Thing exists", "unable to handle the request", "kubectl get apiservice "+service)
+	is(t, "configmap e12 -n default", ".data.from", "git")
+	r.commit(t, map[string]string{"thing.yaml": ""})
+	r.applied(t)
+	is(t, "configmap e12 -n default", ".data.from", "anew")
 }

@@ -55,36 +55,9 @@ func second(t *testing.T, but func(*v1alpha1.GitSyncSpec)) *v1alpha1.GitSync {
 	return gs
 }
 
-// lifecycle are the scenarios of conflicts, and of objects that come and go.
+// lifecycle are the scenarios of objects that come and go.
 func lifecycle() []scenario {
 	return []scenario{
-		{
-			id: "D3", when: "a second sync of the same rank declares an object that the first has", theirs: "the second reports an error, the object is not touched",
-			try: func(t *testing.T) {
-				commit(t, map[string]string{"e/ns.yaml": namespace("e"), "e/d3.yaml": dependent("d3", "")})
-				version := live(t, "configmap d3 -n e", ".metadata.resourceVersion")
-				shared.Push(t, map[string]string{".second/d3.yaml": dependent("d3", "") + "data: {from: second}\n"})
-				second(t, func(spec *v1alpha1.GitSyncSpec) { spec.Source.Path = ".second" })
-				becomes(t, other, ready+".reason", "Conflict")
-				if message := live(t, other, ready+".message"); !strings.Contains(message, "mainstay-system/shop at e/d3.yaml:1") {
-					t.Errorf("%q does not name the other place", message)
-				}
-				is(t, "configmap d3 -n e", ".metadata.resourceVersion", version)
-				is(t, "gitsync shop -n mainstay-system", ready+".status", "True")
-			},
-		},
-		{
-			id: "D7", when: "a sync has a name that is too long", theirs: "stalled, with a message",
-			ours: "refused by the API server, with a message", why: "the kind's own schema says so, before anything is stored",
-			try: func(t *testing.T) {
-				name := strings.Repeat("x", 51)
-				out, err := as(t, "alice", "apiVersion: mainstay.dev/v1alpha1\nkind: GitSync\nmetadata: {name: "+name+", namespace: mainstay-system}\n"+
-					"spec: {source: {url: 'https://git.example/x.git', ref: {branch: main}}, enforcement: {mode: Observe}}\n", "create -f -")
-				if err == nil || !strings.Contains(out, "at most 50 characters") {
-					t.Errorf("%s", out)
-				}
-			},
-		},
 		{
 			id: "E13", when: "a Service with a port and address that the API server gave it; git changes its targetPort", theirs: "both stay",
 			try: func(t *testing.T) {
@@ -143,6 +116,47 @@ func lifecycle() []scenario {
 				is(t, "service web -n e", ".metadata.name", "absent")
 			},
 		},
+		{
+			id: "E6", when: "objects with one annotation of the tool, or a label `managed-by` of another; one that git declares with such a label", theirs: "left alone; the label stays",
+			try: foreigners,
+		},
+		{
+			id: "E9", when: "a declared object has a foreign finalizer; the sync is deleted", theirs: "it waits until the finalizer is gone",
+			ours: "it says what it waits for, until the finalizer is gone or `spec.timeout` is over", why: "whatever keeps an object, a sync can be got rid of; an Event says what was left",
+			apart: true, try: finalizer,
+		},
+	}
+}
+
+func foreigners(t *testing.T) {
+	foreign := map[string]string{
+		"e6-marked": "annotations: {mainstay.dev/prune: disabled}", "e6-helm": "labels: {app.kubernetes.io/managed-by: Helm}", "e6-ours": "labels: {app.kubernetes.io/managed-by: mainstay}",
+	}
+	versions := map[string]string{}
+	for name, metadata := range foreign {
+		allowed(t, "create -f -", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+name+", namespace: e, "+metadata+"}\n")
+		versions[name] = live(t, "configmap "+name+" -n e", ".metadata.resourceVersion")
+	}
+	commit(t, map[string]string{"e/e6.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: e6, namespace: e, labels: {app.kubernetes.io/managed-by: Helm}}\n"})
+	is(t, "configmap e6 -n e", `.metadata.labels.app\.kubernetes\.io/managed-by`, "Helm")
+	for name, version := range versions {
+		is(t, "configmap "+name+" -n e", ".metadata.resourceVersion", version)
+	}
+	allowed(t, "delete -n e configmap e6-marked e6-helm e6-ours")
+}
+
+func finalizer(t *testing.T) {
+	r := follow(t, system, "e9", map[string]string{
+		"ns.yaml": namespace("e9"),
+		"cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: e9, namespace: e9, finalizers: [example.org/stuck]}\n",
+	}, deletes)
+	r.applied(t)
+	allowed(t, "delete gitsync e9 -n mainstay-system --wait=false")
+	r.says(t, "Deleting", "ConfigMap e9/e9", "waited for until ")
+	is(t, "configmap e9 -n e9", ".metadata.name", "e9")
+	allowed(t, `patch configmap e9 -n e9 --type=merge -p={"metadata":{"finalizers":null}}`)
+	for _, object := range []string{r.object(), "configmap e9 -n e9", "namespace e9"} {
+		becomes(t, object, ".metadata.name", "absent")
 	}
 }
 

@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
@@ -20,8 +24,22 @@ var update = flag.Bool("update", false, "rewrite README.md")
 // own.
 var shared *world.World
 
+// system is Mainstay's own namespace.
+const system = "mainstay-system"
+
+// atOnce is how many scenarios run beside each other: they mostly wait.
+const atOnce = "8"
+
 func TestMain(m *testing.M) {
-	os.Exit(world.Main(m, func(w *world.World) { shared = w }))
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	os.Exit(world.Main(m, func(w *world.World) {
+		shared = w
+		if err := knowKinds(); err != nil {
+			panic(err)
+		}
+	}))
 }
 
 // scenario is one of theirs, and what becomes of it here.
@@ -30,7 +48,10 @@ type scenario struct {
 	// when and theirs are what they do and what they expect; ours is what
 	// happens here, where that is something else, and why.
 	when, theirs, ours, why string
-	try                     func(t *testing.T)
+	// apart tells that it has objects and a GitSync of its own, so that it may run
+	// beside others.
+	apart bool
+	try   func(t *testing.T)
 }
 
 func (s *scenario) same() bool { return s.ours == "" }
@@ -90,18 +111,6 @@ func becomes(t *testing.T, object, jsonpath, want string) {
 	})
 }
 
-func live(t *testing.T, object, jsonpath string) string {
-	t.Helper()
-	out, err := as(t, "admin", "", "get "+object+" --ignore-not-found -o jsonpath={"+jsonpath+"}")
-	if err != nil {
-		t.Fatalf("get %s: %s", object, out)
-	}
-	if out == "" {
-		return "absent"
-	}
-	return out
-}
-
 // stays checks that nothing happens to a value while a commit is brought in
 // and the loop has seen every event before it.
 func stays(t *testing.T, object, jsonpath, want string) {
@@ -111,10 +120,14 @@ func stays(t *testing.T, object, jsonpath, want string) {
 	is(t, object, jsonpath, want)
 }
 
-// commit pushes files and waits until they are applied.
+// commit pushes files, asks for a look at once instead of within the interval,
+// and waits until they are applied.
 func commit(t *testing.T, files map[string]string) {
 	t.Helper()
-	shared.Pushed(t, files)
+	shared.Push(t, files)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"%x"}}}`, v1alpha1.RequestedAtAnnotation, time.Now().UnixNano())
+	world.Must(t, shared.Client.Patch(world.Lasting(t), shared.GitSync(t), client.RawPatch(types.MergePatchType, []byte(patch))))
+	shared.Applied(t)
 }
 
 // namespace is the manifest of a Namespace with annotations, as key=value.
@@ -152,16 +165,32 @@ func withoutWebhook(t *testing.T, do func()) {
 }
 
 func groups() [][]scenario {
-	return [][]scenario{admission(), decisions(), fieldsMatrix(), ignoring(), registration(), drifts(), lifecycle(), failures()}
+	return [][]scenario{
+		admission(), decisions(), fieldsMatrix(), ignoring(), registration(), drifts(),
+		conflicts(), lifecycle(), namespaces(), itself(), failures(),
+	}
 }
 
 func TestScenarios(t *testing.T) {
 	commit(t, map[string]string{"other/namespace.yaml": namespace("other")})
+	var apart []scenario
 	for _, group := range groups() {
 		for _, s := range group {
+			if s.apart {
+				apart = append(apart, s)
+				continue
+			}
 			t.Run(s.id, s.try)
 		}
 	}
+	t.Run("apart", func(t *testing.T) {
+		for _, s := range apart {
+			t.Run(s.id, func(t *testing.T) {
+				t.Parallel()
+				s.try(t)
+			})
+		}
+	})
 	if t.Failed() {
 		return
 	}

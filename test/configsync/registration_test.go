@@ -6,8 +6,6 @@ package configsync
 import (
 	"testing"
 	"time"
-
-	"github.com/mainstay-gitops/mainstay/test/world"
 )
 
 // registration are the cases of the merging of their webhook's configuration.
@@ -32,10 +30,6 @@ func registration() []scenario {
 			id: "M1", when: "somebody changes the failure policy", theirs: "overwritten with Ignore, at the next commit",
 			ours: "back to what it was within a second: Fail for what is held", why: "an outage must not open what git holds",
 			try: func(t *testing.T) {
-				// Three edits in ten minutes are put back at once; those before
-				// do not count after a new start.
-				world.Must(t, shared.Controller(t).Stop(t.Context(), 5*time.Second))
-				shared.Start(t)
 				becomes(t, "validatingwebhookconfiguration mainstay", ".webhooks[0].failurePolicy", "Fail")
 				denied(t, "delete configmap held -n v --dry-run=server")
 				restored(t, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)

@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,13 +191,14 @@ func (w *World) Push(t *testing.T, files map[string]string) {
 	for name, content := range files {
 		file := filepath.Join(w.Repo, name)
 		if content == "" {
-			w.Git(t, "rm", "-q", "-r", name)
+			_, err := os.Stat(file) // what is not there is a mistake of the test
+			Must(t, errors.Join(err, os.RemoveAll(file)))
 			continue
 		}
 		Must(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		Must(t, os.WriteFile(file, []byte(content), 0o600))
-		w.Git(t, "add", name)
 	}
+	w.Git(t, append([]string{"add", "--all", "--"}, slices.Collect(maps.Keys(files))...)...)
 	w.Git(t, "commit", "-q", "-m", t.Name())
 	w.Git(t, "push", "-q")
 }
