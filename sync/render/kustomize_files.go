@@ -100,9 +100,9 @@ func (k *kustomization) asking(kust *types.Kustomization, content []byte) []byte
 }
 
 // refuse remembers why a file that is there could not be read: Kustomize goes on
-// looking for other meanings of its name.
+// looking for other meanings of its name. A folder is such another meaning.
 func (k *kustomization) refuse(name string, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) && k.refused == nil {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errFolder) && k.refused == nil {
 		k.refused = fmt.Errorf("%s: %w", name, err)
 	}
 	return err

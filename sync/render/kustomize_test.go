@@ -303,6 +303,11 @@ func TestKustomizeRefuses(t *testing.T) {
 			tree: with("- b.yaml\n-- b.yaml --\n" + strings.TrimSpace(configMap("a"))),
 			want: "kustomization.yaml: accumulating resources: accumulation err='merging resources from 'b.yaml': may not add resource with an already registered id: ConfigMap.v1.[noGrp]/a.[noNs]': must build at directory: '/b.yaml': file is not directory",
 		},
+		"two resources of the same name, one of them a base's": {
+			tree: "-- kustomization.yaml --\nresources: [base, a.yaml]\n-- a.yaml --\n" + configMap("a") +
+				"-- base/kustomization.yaml --\nresources: [a.yaml]\n-- base/a.yaml --\n" + configMap("a"),
+			want: "kustomization.yaml: accumulating resources: accumulation err='merging resources from 'a.yaml': may not add resource with an already registered id: ConfigMap.v1.[noGrp]/a.[noNs]': must build at directory: '/a.yaml': file is not directory",
+		},
 		"aliases that grow without end": {
 			tree: with("- b.yaml\n-- b.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\na: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + bomb()),
 			want: "b.yaml:1: is not valid YAML: document contains excessive aliasing",

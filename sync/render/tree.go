@@ -88,6 +88,9 @@ func (t *tree) raw(file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.IsDir() {
+		return nil, &fs.PathError{Op: "read", Path: file, Err: errFolder}
+	}
 	if info.Size() > maxBytes {
 		return nil, tooLarge(info.Size())
 	}
@@ -105,6 +108,9 @@ func (t *tree) raw(file string) ([]byte, error) {
 	}
 	return content, nil
 }
+
+// errFolder is why a name is not read as a file.
+var errFolder = errors.New("is a folder")
 
 func tooLarge(size int64) error {
 	return fmt.Errorf("has %d bytes, and more than %d are not read", size, maxBytes)
