@@ -42,8 +42,8 @@ test-race: ## run every test under the race detector
 	$(GO) test -race -timeout 60m ./...
 
 .PHONY: bench
-bench: ## measure, beside the budgets; BENCH=decision|admission|policy|profile|sync for a part
-	BENCH='$(BENCH)' $(GO) run ./test/bench
+bench: ## measure, beside the budgets; BENCH=decision|admission|policy|profile|sync|size for a part
+	BENCH='$(BENCH)' $(GO) run ./test/bench $(ARGS)
 
 .PHONY: demo
 demo: build ## tell the story against a real API server, in two minutes

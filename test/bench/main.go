@@ -49,6 +49,9 @@ func start() int {
 // parts of the benchmark, in the order in which they run.
 var parts = []string{"decision", "admission", "policy", "profile", "sync"}
 
+// size is a part that runs only where it is named.
+const size = "size"
+
 // bench is one run.
 type bench struct {
 	ctx      context.Context
@@ -80,8 +83,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	part := os.Getenv("BENCH")
-	if part != "" && !slices.Contains(parts, part) {
-		return fmt.Errorf("there is no part BENCH=%s, only %s", part, strings.Join(parts, ", "))
+	if part != "" && part != size && !slices.Contains(parts, part) {
+		return fmt.Errorf("there is no part BENCH=%s, only %s and %s", part, strings.Join(parts, ", "), size)
 	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("there is no output %q, only table and json", *output)
@@ -90,7 +93,10 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
-	for _, p := range parts {
+	for _, p := range append(slices.Clone(parts), size) {
+		if p == size && part != size {
+			continue
+		}
 		if part != "" && part != p {
 			continue
 		}
@@ -118,6 +124,8 @@ func (b *bench) measure(part string) error {
 		return b.policy()
 	case "profile":
 		return b.profiles()
+	case size:
+		return b.sizes(slices.Compact([]int{few, 10000, b.objects})...)
 	default:
 		return b.sync()
 	}

@@ -36,9 +36,9 @@ const few = 1000
 // pushSecret names the Secret of a replica's push webhook.
 const pushSecret = "push"
 
-// smaller measures the size of replicas that hold nothing and a few objects,
-// beside which those that hold many are seen.
-func (b *bench) smaller() error {
+// sizes measures the size of replicas that hold nothing and so many objects,
+// beside which those that hold more are seen.
+func (b *bench) sizes(numbers ...int) error {
 	cluster, err := b.server()
 	if err != nil {
 		return err
@@ -46,13 +46,13 @@ func (b *bench) smaller() error {
 	if err := foreign(b.ctx, cluster.RESTConfig(controlplane.Admin)); err != nil {
 		return err
 	}
-	for _, n := range []int{0, few} {
+	for _, n := range append([]int{0}, numbers...) {
 		s, err := b.newStage(fmt.Sprintf("holds-%d", n))
 		if err != nil {
 			return err
 		}
 		if n > 0 {
-			if err := s.commit(n); err != nil {
+			if err := s.commit(n, configMap); err != nil {
 				return err
 			}
 			if _, err := s.sync(); err != nil {

@@ -77,7 +77,7 @@ func (b *bench) revert() error {
 		return err
 	}
 	b.say("applying %d objects", b.objects)
-	if err := s.commit(b.objects); err != nil {
+	if err := s.commit(b.objects, configMap); err != nil {
 		return err
 	}
 	took, err := s.sync()

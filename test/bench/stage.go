@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/valyala/fastjson"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -113,6 +114,8 @@ func (events) Eventf(_, _ runtime.Object, _, _, _, _ string, _ ...any) {}
 // counter sees the loop's requests for objects.
 type counter struct {
 	next http.RoundTripper
+	// below is where the objects are.
+	below string
 
 	mu              sync.Mutex
 	dryRuns, writes int
@@ -123,7 +126,7 @@ type counter struct {
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	start := time.Now()
 	response, err := c.next.RoundTrip(r)
-	if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/configmaps/") {
+	if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, c.below) {
 		return response, err
 	}
 	c.mu.Lock()
@@ -153,7 +156,7 @@ func (b *bench) newStage(name string) (*stage, error) {
 		return nil, err
 	}
 	config := cluster.RESTConfig(controlplane.Admin)
-	counted := &counter{}
+	counted := &counter{below: "/namespaces/" + name + "-objects/"}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { counted.next = next; return counted })
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -245,13 +248,13 @@ func (s *stage) git(args ...string) error {
 	return nil
 }
 
-// commit writes n ConfigMaps, 100 in a file, and declares them by a GitSync.
-func (s *stage) commit(n int) error {
+// commit writes n objects, 100 in a file, and declares them by a GitSync.
+func (s *stage) commit(n int, make func(namespace string, i int) object) error {
 	for start := 0; start < n; start += 100 {
 		var file strings.Builder
 		for i := start; i < min(start+100, n); i++ {
 			file.WriteString("---\n")
-			file.Write(encode(configMap(s.namespace+"-objects", i)))
+			file.Write(encode(make(s.namespace+"-objects", i)))
 			file.WriteString("\n")
 		}
 		if err := os.WriteFile(filepath.Join(s.repo, fmt.Sprintf("settings-%03d.yaml", start/100)), []byte(file.String()), 0o600); err != nil {
@@ -307,6 +310,7 @@ func (s *stage) close() error {
 		s.client.Delete(s.ctx, gs),
 		s.client.DeleteAllOf(s.ctx, &v1alpha1.Inventory{}, client.InNamespace(s.namespace)),
 		s.client.DeleteAllOf(s.ctx, &corev1.ConfigMap{}, client.InNamespace(s.namespace+"-objects")),
+		s.client.DeleteAllOf(s.ctx, &appsv1.Deployment{}, client.InNamespace(s.namespace+"-objects")),
 	)
 }
 

@@ -28,10 +28,24 @@ func (b *bench) sync() error {
 	if err := b.fetch(); err != nil {
 		return err
 	}
-	if err := b.firstApply(); err != nil {
-		return err
+	for _, f := range []folders{overlays(), releases()} {
+		if err := b.rerender(f); err != nil {
+			return err
+		}
 	}
-	if err := b.smaller(); err != nil {
+	for _, kind := range []applied{
+		{"ConfigMap", "/api/v1", "configmaps", b.first, configMap},
+		{"Deployment", "/apis/apps/v1", "deployments", b.first / 4, func(namespace string, i int) object {
+			o := deployment(namespace, fmt.Sprintf("web-%05d", i), 5)
+			set(o, object{"app.kubernetes.io/part-of": "shop"}, "metadata", "labels") // without Mainstay's own
+			return o
+		}},
+	} {
+		if err := b.firstApply(kind); err != nil {
+			return err
+		}
+	}
+	if err := b.sizes(few); err != nil {
 		return err
 	}
 	return b.revert()
@@ -113,8 +127,15 @@ func (b *bench) plain() (rest.Interface, error) {
 	return apply.ClientFor(config, client)
 }
 
+// applied is what a first apply applies.
+type applied struct {
+	kind, api, resource string
+	count               int
+	make                func(namespace string, i int) object
+}
+
 // firstApply applies the same objects plainly and by the loop, in turns.
-func (b *bench) firstApply() error {
+func (b *bench) firstApply(kind applied) error {
 	plain, err := b.plain()
 	if err != nil {
 		return err
@@ -122,13 +143,13 @@ func (b *bench) firstApply() error {
 	var raw, phase, whole, again times
 	var dryRuns, writes int
 	for round := range b.rounds {
-		b.say("first apply of %d objects, round %d of %d", b.first, round+1, b.rounds)
-		namespace := fmt.Sprintf("plain-%d", round)
+		b.say("first apply of %d %s, round %d of %d", kind.count, kind.resource, round+1, b.rounds)
+		namespace := fmt.Sprintf("plain-%s-%d", kind.resource, round)
 		if err := create(b.ctx, plain, namespace); err != nil {
 			return err
 		}
 		plainly := func() error {
-			took, err := b.applyPlainly(plain, namespace)
+			took, err := b.applyPlainly(plain, namespace, kind)
 			raw = append(raw, took)
 			return err
 		}
@@ -138,11 +159,11 @@ func (b *bench) firstApply() error {
 				return err
 			}
 		}
-		s, err := b.newStage(fmt.Sprintf("sync-%d", round))
+		s, err := b.newStage(fmt.Sprintf("sync-%s-%d", kind.resource, round))
 		if err != nil {
 			return err
 		}
-		if err := s.commit(b.first); err != nil {
+		if err := s.commit(kind.count, kind.make); err != nil {
 			return err
 		}
 		took, err := s.sync()
@@ -154,8 +175,8 @@ func (b *bench) firstApply() error {
 				return err
 			}
 		}
-		if s.counter.writes != b.first {
-			return fmt.Errorf("%d objects were written, want %d", s.counter.writes, b.first)
+		if s.counter.writes != kind.count {
+			return fmt.Errorf("%d objects were written, want %d", s.counter.writes, kind.count)
 		}
 		whole, phase = append(whole, took), append(phase, s.counter.last.Sub(s.counter.first))
 		for i := range 3 {
@@ -173,9 +194,9 @@ func (b *bench) firstApply() error {
 			return err
 		}
 	}
-	rate := func(t times) float64 { return float64(b.first) / t.p50().Seconds() }
+	rate := func(t times) float64 { return float64(kind.count) / t.p50().Seconds() }
 	peer := fmt.Sprintf("raw %.0f objects/s", rate(raw))
-	what := fmt.Sprintf("first apply of %d ConfigMaps, ", b.first)
+	what := fmt.Sprintf("first apply of %d %ss, ", kind.count, kind.kind)
 	share := rate(phase) / rate(raw)
 	b.report.add(row{
 		Part: "sync", What: what + "apply phase", Result: fmt.Sprintf("%.0f objects/s", rate(phase)), Peer: peer,
@@ -187,7 +208,7 @@ func (b *bench) firstApply() error {
 		Ratio: fmt.Sprintf("%.2f × raw", share), Budget: "≥ 0.4 × raw", Met: new(share >= 0.4),
 	})
 	b.report.add(row{
-		Part: "sync", What: fmt.Sprintf("resync of %d objects, nothing changed", b.first),
+		Part: "sync", What: fmt.Sprintf("resync of %d %ss, nothing changed", kind.count, kind.kind),
 		Result: fmt.Sprintf("%.0f ms; %d writes, %d dry-runs", float64(again.p50())/1e6, writes, dryRuns),
 		Budget: "no write, no dry-run", Met: new(writes == 0 && dryRuns == 0),
 	})
@@ -195,17 +216,19 @@ func (b *bench) firstApply() error {
 }
 
 // applyPlainly is the peer: server-side apply, 32 in parallel, nothing else.
-func (b *bench) applyPlainly(plain rest.Interface, namespace string) (time.Duration, error) {
-	bodies := make([][]byte, b.first)
+func (b *bench) applyPlainly(plain rest.Interface, namespace string, kind applied) (time.Duration, error) {
+	bodies, paths := make([][]byte, kind.count), make([]string, kind.count)
 	for i := range bodies {
-		bodies[i] = encode(configMap(namespace, i))
+		o := kind.make(namespace, i)
+		metadata, _ := o["metadata"].(object)
+		bodies[i], paths[i] = encode(o), fmt.Sprintf("%s/namespaces/%s/%s/%s", kind.api, namespace, kind.resource, metadata["name"])
 	}
 	start := time.Now()
 	group, ctx := errgroup.WithContext(b.ctx)
 	group.SetLimit(32)
 	for i, body := range bodies {
 		group.Go(func() error {
-			return applyOne(ctx, plain, namespace, fmt.Sprintf("settings-%05d", i), "plain", body)
+			return applyAt(ctx, plain, paths[i], "plain", body)
 		})
 	}
 	err := group.Wait()
@@ -213,7 +236,11 @@ func (b *bench) applyPlainly(plain rest.Interface, namespace string) (time.Durat
 }
 
 func applyOne(ctx context.Context, plain rest.Interface, namespace, name, manager string, body []byte) error {
-	return plain.Patch(types.ApplyPatchType).AbsPath("/api/v1/namespaces/"+namespace+"/configmaps/"+name).
+	return applyAt(ctx, plain, "/api/v1/namespaces/"+namespace+"/configmaps/"+name, manager, body)
+}
+
+func applyAt(ctx context.Context, plain rest.Interface, path, manager string, body []byte) error {
+	return plain.Patch(types.ApplyPatchType).AbsPath(path).
 		Param("fieldManager", manager).Param("force", "true").Body(body).Do(ctx).Error()
 }
 
