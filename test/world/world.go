@@ -165,16 +165,6 @@ func (w *World) RestartIfDown(t *testing.T) {
 // Log is the end of the controller's log.
 func (w *World) Log() string { return process.LogTail(w.State.ControllerLog(), 30) }
 
-// Kubectl runs kubectl as a user and returns all that it printed.
-func (w *World) Kubectl(t *testing.T, user, stdin string, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.CommandContext(Lasting(t), filepath.Join(w.State.Bin, "kubectl"), append([]string{"--context", user}, args...)...)
-	cmd.Env = append(os.Environ(), w.State.Environment(os.Getenv("PATH"))...)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 // Git runs git in the clone.
 func (w *World) Git(t *testing.T, args ...string) {
 	t.Helper()

@@ -139,11 +139,14 @@ func (s *State) Environment(path string) []string {
 	return []string{
 		"KUBECONFIG=" + s.Kubeconfig,
 		// Else kubectl keeps what the API server serves in ~/.kube.
-		"KUBECACHEDIR=" + filepath.Join(s.Dir, kubectlCache),
+		"KUBECACHEDIR=" + s.KubectlCache(),
 		"MAINSTAY_REPO=" + s.Repository,
 		"PATH=" + strings.TrimSuffix(s.Bin+string(os.PathListSeparator)+path, string(os.PathListSeparator)),
 	}
 }
+
+// KubectlCache is the folder in which kubectl keeps what the API server serves.
+func (s *State) KubectlCache() string { return filepath.Join(s.Dir, kubectlCache) }
 
 // entries are the names of everything that a sandbox makes in its folder.
 func entries() []string {
