@@ -5,6 +5,7 @@ package world
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -146,10 +147,14 @@ func fromFile(t *testing.T, stdin string, args []string) []string {
 	if at < 0 {
 		return args
 	}
-	file := filepath.Join(t.TempDir(), "stdin.yaml")
-	Must(t, os.WriteFile(file, []byte(stdin), 0o600))
+	// t.TempDir has the test's name, and kubectl splits at commas.
+	file, err := os.CreateTemp("", "mainstay-stdin-*.yaml")
+	Must(t, err)
+	t.Cleanup(func() { _ = os.Remove(file.Name()) })
+	_, err = file.WriteString(stdin)
+	Must(t, errors.Join(err, file.Close()))
 	args = slices.Clone(args)
-	args[at] = strings.TrimSuffix(args[at], "-") + file
+	args[at] = strings.TrimSuffix(args[at], "-") + file.Name()
 	return args
 }
 
