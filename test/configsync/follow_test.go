@@ -122,9 +122,8 @@ func (r *repository) annotate(t *testing.T, key, value string) {
 	world.Must(t, shared.Client.Patch(world.Lasting(t), gs, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
-// says waits until Ready says this of the newest commit, and returns the
-// message.
-func (r *repository) says(t *testing.T, reason string, words ...string) string {
+// says waits until Ready says this of the newest commit, in these words.
+func (r *repository) says(t *testing.T, reason string, words ...string) {
 	t.Helper()
 	head, message := r.head(t), ""
 	shared.Await(t, fmt.Sprintf("Ready of %s says %s", r.sync, reason), func() (bool, string) {
@@ -142,7 +141,6 @@ func (r *repository) says(t *testing.T, reason string, words ...string) string {
 			t.Errorf("%s: %q does not say %q", reason, message, word)
 		}
 	}
-	return message
 }
 
 // applied waits until the newest commit is.

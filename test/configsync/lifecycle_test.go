@@ -147,15 +147,14 @@ func foreigners(t *testing.T) {
 
 func finalizer(t *testing.T) {
 	r := follow(t, system, "e9", map[string]string{
-		"ns.yaml": namespace("e9"),
-		"cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: e9, namespace: e9, finalizers: [example.org/stuck]}\n",
+		"cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: e9, namespace: default, finalizers: [example.org/stuck]}\n",
 	}, deletes)
 	r.applied(t)
 	allowed(t, "delete gitsync e9 -n mainstay-system --wait=false")
-	r.says(t, "Deleting", "ConfigMap e9/e9", "waited for until ")
-	is(t, "configmap e9 -n e9", ".metadata.name", "e9")
-	allowed(t, `patch configmap e9 -n e9 --type=merge -p={"metadata":{"finalizers":null}}`)
-	for _, object := range []string{r.object(), "configmap e9 -n e9", "namespace e9"} {
+	r.says(t, "Deleting", "ConfigMap default/e9", "waited for until ")
+	is(t, "configmap e9 -n default", ".metadata.name", "e9")
+	allowed(t, `patch configmap e9 -n default --type=merge -p={"metadata":{"finalizers":null}}`)
+	for _, object := range []string{r.object(), "configmap e9 -n default"} {
 		becomes(t, object, ".metadata.name", "absent")
 	}
 }
