@@ -40,6 +40,24 @@ finalizer_removed(change) if {
 }
 
 # METADATA
+# title: A Job that has run to its end is collected when it says so
+# description: The sync loop does not make it again until git changes it.
+exception contains {"reason": "the Job has run to its end, and says when it is collected"} if {
+	input.operation == "DELETE"
+	input.kind.group == "batch"
+	input.kind.kind == "Job"
+	input.oldObject.spec.ttlSecondsAfterFinished >= 0
+	some condition in input.oldObject.status.conditions
+	condition.type in {"Complete", "Failed"}
+	condition.status == "True"
+	by_ttl_controller
+}
+
+by_ttl_controller if lib.by_service_account("kube-system", "ttl-after-finished-controller")
+
+by_ttl_controller if lib.by_user("system:kube-controller-manager")
+
+# METADATA
 # title: The revision of a Deployment is counted by its controller
 # description: It writes it by way of the status, whatever enforcement.undeclared says.
 exception contains {

@@ -37,6 +37,29 @@ test_nothing_else_changes_while_deleting if {
 	count(machinery.exception) == 0 with input as testing.request({"object": dying})
 }
 
+job(condition) := {
+	"kind": {"group": "batch", "version": "v1", "kind": "Job"},
+	"oldObject": {"spec": {"ttlSecondsAfterFinished": 0}, "status": {"conditions": [{"type": condition, "status": "True"}]}},
+}
+
+collector := testing.service_account("kube-system", "ttl-after-finished-controller")
+
+test_a_job_that_has_ended_is_collected if {
+	count(machinery.exception) == 1 with input as testing.deletion(object.union(job("Complete"), collector))
+	count(machinery.exception) == 1 with input as testing.deletion(object.union(job("Failed"), collector))
+	together := testing.user("system:kube-controller-manager", [])
+	count(machinery.exception) == 1 with input as testing.deletion(object.union(job("Complete"), together))
+}
+
+test_no_other_job_is_collected if {
+	count(machinery.exception) == 0 with input as testing.deletion(object.union(job("Suspended"), collector))
+	count(machinery.exception) == 0 with input as testing.deletion(job("Complete"))
+	stays := object.union(job("Complete"), {"oldObject": {"spec": {"ttlSecondsAfterFinished": null}}})
+	count(machinery.exception) == 0 with input as testing.deletion(object.union(stays, collector))
+	other := object.union(job("Complete"), {"kind": {"group": "apps", "version": "v1", "kind": "Deployment"}})
+	count(machinery.exception) == 0 with input as testing.deletion(object.union(other, collector))
+}
+
 revision(to) := {
 	"sync": {"undeclared": "Reject"},
 	"changes": [testing.added(`metadata.annotations["deployment.kubernetes.io/revision"]`, to)],

@@ -4,11 +4,13 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -199,6 +201,38 @@ func TestTheDeploymentControllerWorks(t *testing.T) {
 		d := web(t, ns)
 		return d.Annotations["deployment.kubernetes.io/revision"] == "2", d.Annotations["deployment.kubernetes.io/revision"]
 	})
+}
+
+const migration = `apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: NS}
+spec:
+  ttlSecondsAfterFinished: 0
+  template: {spec: {restartPolicy: Never, containers: [{name: migrate, image: "migrate:1"}]}}
+`
+
+func TestAJobIsCollectedAsItSaysAndNotMadeAgain(t *testing.T) {
+	const ns = "migration"
+	app(t, ns, "job.yaml", migration)
+	job := client.ObjectKey{Namespace: ns, Name: "migrate"}
+	if out, err := shared.Kubectl(t, "alice", "", "-n", ns, "delete", "job", "migrate"); err == nil || !strings.Contains(out, "denied the request") {
+		t.Errorf("alice deletes it: %s", out)
+	}
+	pods := new(corev1.PodList)
+	shared.Await(t, "its pod is there", func() (bool, string) {
+		world.Must(t, shared.Client.List(t.Context(), pods, client.InNamespace(ns), client.MatchingLabels{"job-name": "migrate"}))
+		return len(pods.Items) == 1, ""
+	})
+	pods.Items[0].Status.Phase = corev1.PodSucceeded // there is no node to run it
+	world.Must(t, shared.Client.Status().Update(t.Context(), &pods.Items[0]))
+	shared.Await(t, "it is collected", func() (bool, string) {
+		err := shared.Client.Get(t.Context(), job, new(batchv1.Job))
+		return apierrors.IsNotFound(err), fmt.Sprint(err)
+	})
+	shared.Pushed(t, map[string]string{ns + "/web.yaml": strings.ReplaceAll(strings.ReplaceAll(held, "NS", ns), "nginx:1.27", "nginx:1.28")})
+	if err := shared.Client.Get(t.Context(), job, new(batchv1.Job)); !apierrors.IsNotFound(err) {
+		t.Errorf("after a commit that does not change it: %v, want it not made again", err)
+	}
 }
 
 const autoscaler = `apiVersion: autoscaling/v2
