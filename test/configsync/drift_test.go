@@ -95,11 +95,15 @@ func drifts() []scenario {
 		{
 			id: "B2–B5", when: "a Namespace with tool metadata of a GitSync that does not exist, without some of it, or of another object", theirs: "left alone",
 			try: func(t *testing.T) {
-				for name, value := range map[string]string{
+				values := map[string]string{
 					"b2": labelOf("nobody", "Namespace", "", "b2"), "b4": label("Namespace", "", "other"), "b5": "shop.wrong",
-				} {
+				}
+				for name, value := range values {
 					allowed(t, "create -f -", labelled(name, value))
-					stays(t, "namespace "+name, toolLabel, value)
+				}
+				pass(t)
+				for name, value := range values {
+					is(t, "namespace "+name, toolLabel, value)
 				}
 			},
 		},
@@ -109,11 +113,15 @@ func drifts() []scenario {
 			try: func(t *testing.T) {
 				allowed(t, "create -f -", configMap("fits", label("ConfigMap", "b", "fits")))
 				becomes(t, "configmap fits -n b", toolLabel, "absent")
-				for name, value := range map[string]string{
+				values := map[string]string{
 					"other-id": label("ConfigMap", "b", "cm"), "other-sync": labelOf("nobody", "ConfigMap", "b", "other-sync"), "wrong": "shop.wrong",
-				} {
+				}
+				for name, value := range values {
 					allowed(t, "create -f -", configMap(name, value))
-					stays(t, "configmap "+name+" -n b", toolLabel, value)
+				}
+				pass(t)
+				for name, value := range values {
+					is(t, "configmap "+name+" -n b", toolLabel, value)
 				}
 			},
 		},
