@@ -5,6 +5,7 @@ package loop
 
 import (
 	"io/fs"
+	"slices"
 
 	"github.com/mainstay-gitops/mainstay/config/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/policy/ownership"
@@ -92,12 +93,7 @@ func (r *rerender) choose(found []render.Root) []fs.FS {
 // same tells that a root would be rendered to what it was. One that reads of a
 // folder which has become a root is rendered, so that this is refused.
 func (r *rerender) same(before *root, added []string) bool {
-	for _, folder := range added {
-		if before.seen.Touches(folder) {
-			return false
-		}
-	}
-	return before.seen.In(r.tree) && r.stays(before)
+	return !slices.ContainsFunc(added, before.seen.Touches) && before.seen.In(r.tree) && r.stays(before)
 }
 
 // done are the roots, with what was read for those that were rendered.

@@ -338,7 +338,7 @@ func TestOnlyFoldersThatChangedAreRendered(t *testing.T) {
 		p.notBefore = p.notBefore.AddDate(-1, 0, 0)
 		renders(t, 3, 1, want)
 	})
-	t.Run("one that becomes part of another is refused", func(t *testing.T) {
+	t.Run("one that becomes part of another is refused", func(*testing.T) {
 		s.push("apps/shop/kustomization.yaml", "namePrefix: shop-\nresources: [../new, own.yaml]\n")
 		s.fails("RenderFailed", "apps/new/kustomization.yaml: is part of apps/shop", "list new/ in apps/.mainstayignore")
 	})

@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -75,9 +76,7 @@ func (b *bench) rerender(f folders) error {
 	}
 	files := map[string]string{}
 	for i := range f.many {
-		for name, text := range f.files(i) {
-			files[name] = text
-		}
+		maps.Copy(files, f.files(i))
 	}
 	if err := b.commitTo(repo, 0, files); err != nil {
 		return err
