@@ -32,7 +32,11 @@ func run() int {
 		stop()
 	}()
 	if err := newRoot().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "mainstay:", err)
+		message := err.Error()
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			message = "interrupted"
+		}
+		fmt.Fprintln(os.Stderr, "mainstay:", message)
 		if status, ok := errors.AsType[interface {
 			error
 			ExitCode() int

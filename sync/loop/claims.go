@@ -110,14 +110,9 @@ func (l *Loop) others(ctx context.Context, a *attempt) (map[types.NamespacedName
 		if id.GroupKind() != gitSyncKind {
 			continue
 		}
-		content := a.entries[id].Attempted
-		said := new(v1alpha1.GitSync)
-		text := content.Baseline // with what the API server defaults
-		if len(text) == 0 {
-			text = content.Desired
-		}
-		if err := json.Unmarshal(text, said); err != nil {
-			return nil, fmt.Errorf("%s:%d: decode %s: %w", content.File, content.Line, id, err)
+		said, err := a.gitSync(id)
+		if err != nil {
+			return nil, err
 		}
 		key := client.ObjectKeyFromObject(said)
 		if live, exists := others[key]; exists {
@@ -129,6 +124,20 @@ func (l *Loop) others(ctx context.Context, a *attempt) (map[types.NamespacedName
 	delete(others, a.sync.Key())
 	maps.DeleteFunc(others, func(_ types.NamespacedName, gs *v1alpha1.GitSync) bool { return !gs.DeletionTimestamp.IsZero() })
 	return others, nil
+}
+
+// gitSync is one that the commit declares, as the commit has it.
+func (a *attempt) gitSync(id ownership.ID) (*v1alpha1.GitSync, error) {
+	content := a.entries[id].Attempted
+	said := new(v1alpha1.GitSync)
+	text := content.Baseline // with what the API server defaults
+	if len(text) == 0 {
+		text = content.Desired
+	}
+	if err := json.Unmarshal(text, said); err != nil {
+		return nil, fmt.Errorf("%s:%d: decode %s: %w", content.File, content.Line, id, err)
+	}
+	return said, nil
 }
 
 var gitSyncKind = schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: "GitSync"}

@@ -495,6 +495,9 @@ func (l *Loop) sync(ctx context.Context, gs *v1alpha1.GitSync, p *pass) (ownersh
 	if err := l.foresee(ctx, a); err != nil {
 		return revision, err
 	}
+	if err := l.goesOn(ctx, gs, a); err != nil {
+		return revision, err
+	}
 	l.sayPlan(ctx, gs, a)
 	defer func() { p.summarize(revision, a.tally) }()
 	if err := l.frozen(ctx, p, a); err != nil {
