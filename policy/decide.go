@@ -142,7 +142,7 @@ func (j *judgement) deny(ctx context.Context) (Decision, bool) {
 		var terms []*ast.Term
 		err := j.engine.unlisted(s.source)
 		if err == nil && s.denials {
-			terms, err = j.guarded(ctx, s.breaker(&s.denyBreaker), s.source.denials, j.input, j.engine.options.Deadline, s.culprits(kindDeny))
+			terms, err = j.guarded(ctx, s.breaker(&s.denyBreaker), s.source.denials, j.input, j.limit(), s.culprits(kindDeny))
 		}
 		var answers []*answer
 		if err == nil {
@@ -291,7 +291,7 @@ func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 	if !s.exceptions {
 		return nil
 	}
-	terms, err := j.guarded(ctx, s.breaker(&s.exceptionBreaker), s.source.exceptions, j.input, j.engine.options.Deadline, s.culprits(kindException))
+	terms, err := j.guarded(ctx, s.breaker(&s.exceptionBreaker), s.source.exceptions, j.input, j.limit(), s.culprits(kindException))
 	if err == nil {
 		return j.valid(s.source, terms)
 	}
@@ -302,9 +302,9 @@ func (j *judgement) exceptionsOf(ctx context.Context, s asked) []*answer {
 	}
 	var out []*answer
 	whole := j.engine.input(j.change, j.paths, j.reads)
-	end := time.Now().Add(j.engine.options.Deadline)
+	end := time.Now().Add(j.limit())
 	for _, p := range s.packages {
-		limit := min(j.engine.options.Deadline/4, time.Until(end))
+		limit := min(j.limit()/4, time.Until(end))
 		query, err := p.prepare()
 		var terms []*ast.Term
 		if err == nil {
@@ -337,6 +337,20 @@ func (j *judgement) valid(s *source, terms []*ast.Term) []*answer {
 		out = append(out, a)
 	}
 	return out
+}
+
+// patience is how many times as long an evaluation may take that no request
+// waits for.
+const patience = 20
+
+// limit is how long one evaluation may take. On a machine without time to spare
+// a request is refused and sent again; of what has happened, or what a commit
+// brings, nobody asks again: an autoscaler's number would be undone for nothing.
+func (j *judgement) limit() time.Duration {
+	if j.change.Origin == OriginDrift || j.change.OfGit() {
+		return patience * j.engine.options.Deadline
+	}
+	return j.engine.options.Deadline
 }
 
 // ask evaluates one prepared query to the elements of the set it names. Any

@@ -32,8 +32,9 @@ const DefaultDeadline = 50 * time.Millisecond
 // Options configure an Engine. The zero value works; it masks every value of a
 // Secret with the same text.
 type Options struct {
-	// Deadline of each evaluation: one source and one kind of rule. Default
-	// DefaultDeadline. An evaluation that takes longer never permits.
+	// Deadline of each evaluation of a request: one source and one kind of rule.
+	// Default DefaultDeadline. An evaluation that takes longer never permits. Of
+	// drift and of commits one may take twenty times as long: nobody waits for it.
 	Deadline time.Duration
 	// PersonManagers are the field managers that count as a person's in drift;
 	// a * at the end matches any rest. Default: kubectl, kubectl-*, k9s, curl.

@@ -535,6 +535,18 @@ exception contains {"reason": "good", "paths": ["spec.replicas"]}`,
 			t.Errorf("Decide = %+v", d)
 		}
 	})
+	t.Run("what no request waits for may take longer", func(t *testing.T) {
+		for origin, want := range map[Origin]time.Duration{
+			OriginRequest: 40 * time.Millisecond, "": 40 * time.Millisecond,
+			OriginDrift: 800 * time.Millisecond, OriginSync: 800 * time.Millisecond,
+		} {
+			c := imageChange()
+			c.Origin = origin
+			if got := e.newJudgement(c).limit(); got != want {
+				t.Errorf("origin %q: %s, want %s", origin, got, want)
+			}
+		}
+	})
 	t.Run("the caller's context", func(t *testing.T) {
 		load(`exception contains {"reason": "slow", "paths": ["**"]} if ` + slow)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)

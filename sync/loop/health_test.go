@@ -58,6 +58,7 @@ func TestReadyWaitsForHealth(t *testing.T) {
 		})
 	})
 	t.Run("it is ready when git says not to wait for the object", func(t *testing.T) {
+		s.edit(func(gs *v1alpha1.GitSync) { gs.Spec.Timeout = nil }) // a busy machine takes longer to apply it
 		s.push("web.yaml", strings.Replace(web, "namespace: NS}", "namespace: NS, annotations: {mainstay.dev/health: Ignore}}", 1))
 		if c := condition(s.look(), "Ready"); c.Status != metav1.ConditionTrue {
 			t.Errorf("Ready = %+v", c)

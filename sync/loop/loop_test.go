@@ -243,7 +243,7 @@ func (r *fakeRecorder) Record(c *policy.Change, d policy.Decision) {
 	for _, f := range c.Fields {
 		paths = append(paths, f.Path.String())
 	}
-	r.t.Logf("recorded %s %s %s: %s %v", c.Origin, c.Operation, c.ID(), d.Verdict, paths)
+	r.t.Logf("recorded %s %s %s: %s %v %v", c.Origin, c.Operation, c.ID(), d.Verdict, paths, d.Errors)
 }
 func (*fakeRecorder) Refused24h(types.NamespacedName) int32 { return 0 }
 
