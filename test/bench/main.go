@@ -105,10 +105,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			if ctx.Err() != nil {
 				return errors.New("interrupted")
 			}
-			return fmt.Errorf("%s: %w", p, err)
+			return errors.Join(fmt.Errorf("%s: %w", p, err), b.print(*output, out)) // what was measured until then
 		}
 	}
-	if *output == "json" {
+	return b.print(*output, out)
+}
+
+func (b *bench) print(output string, out io.Writer) error {
+	if output == "json" {
 		return b.report.json(out)
 	}
 	return b.report.table(out)

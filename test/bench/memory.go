@@ -46,7 +46,7 @@ func (b *bench) sizes(numbers ...int) error {
 	if err := foreign(b.ctx, cluster.RESTConfig(controlplane.Admin)); err != nil {
 		return err
 	}
-	for _, n := range append([]int{0}, numbers...) {
+	for i, n := range append([]int{0}, numbers...) {
 		s, err := b.newStage(fmt.Sprintf("holds-%d", n))
 		if err != nil {
 			return err
@@ -71,7 +71,7 @@ func (b *bench) sizes(numbers ...int) error {
 		if err := s.unregister(); err != nil {
 			return err
 		}
-		if n > 0 {
+		if n > 0 && i < len(numbers) { // nothing comes after the last
 			if err := s.close(); err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/valyala/fastjson"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -308,10 +309,21 @@ func (s *stage) close() error {
 	return errors.Join(
 		s.client.Patch(s.ctx, gs, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))),
 		s.client.Delete(s.ctx, gs),
-		s.client.DeleteAllOf(s.ctx, &v1alpha1.Inventory{}, client.InNamespace(s.namespace)),
-		s.client.DeleteAllOf(s.ctx, &corev1.ConfigMap{}, client.InNamespace(s.namespace+"-objects")),
-		s.client.DeleteAllOf(s.ctx, &appsv1.Deployment{}, client.InNamespace(s.namespace+"-objects")),
+		s.deleteAll(&v1alpha1.Inventory{}, s.namespace),
+		s.deleteAll(&corev1.ConfigMap{}, s.namespace+"-objects"),
+		s.deleteAll(&appsv1.Deployment{}, s.namespace+"-objects"),
 	)
+}
+
+// deleteAll deletes all objects of a kind in a namespace: of so many that one
+// request has no time for all, those that are left with the next.
+func (s *stage) deleteAll(kind client.Object, namespace string) error {
+	for {
+		err := s.client.DeleteAllOf(s.ctx, kind, client.InNamespace(namespace))
+		if !apierrors.IsTimeout(err) && !apierrors.IsServerTimeout(err) {
+			return err
+		}
+	}
 }
 
 // request asks for a sync although the commit is the same.
