@@ -53,7 +53,7 @@ spec:
 			s.synced()
 		})
 	}
-	t.Run("what can be read is followed", func(t *testing.T) {
+	t.Run("what can be read is followed", func(*testing.T) {
 		declare("next", ".")
 		s.git("branch", "next")
 		s.look()

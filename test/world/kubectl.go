@@ -147,8 +147,7 @@ func fromFile(t *testing.T, stdin string, args []string) []string {
 	if at < 0 {
 		return args
 	}
-	// t.TempDir has the test's name, and kubectl splits at commas.
-	file, err := os.CreateTemp("", "mainstay-stdin-*.yaml")
+	file, err := os.CreateTemp("", "mainstay-stdin-*.yaml") //nolint:usetesting // t.TempDir has the test's name, and kubectl splits at commas
 	Must(t, err)
 	t.Cleanup(func() { _ = os.Remove(file.Name()) })
 	_, err = file.WriteString(stdin)

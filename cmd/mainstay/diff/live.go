@@ -90,7 +90,7 @@ func (c *cluster) inventory(ctx context.Context, gs *v1alpha1.GitSync) (map[owne
 }
 
 // manner is how the controller renders a GitSync.
-func (c *cluster) manner(ctx context.Context, gs *v1alpha1.GitSync, g *git, path string, keyFiles []string) (manner, error) {
+func (c *cluster) manner(ctx context.Context, gs *v1alpha1.GitSync, path string, keyFiles []string) (manner, error) {
 	options, err := loop.RenderOptions(gs, c.s.Flags.System)
 	if err != nil {
 		return manner{}, err
@@ -241,7 +241,7 @@ func (c *cluster) against(ctx context.Context, gs *v1alpha1.GitSync, g *git, pat
 	r := &Result{From: "cluster", To: cli.Short(gs.Status.LastAppliedRevision)}
 	want := appliedOnes(base)
 	if g != nil {
-		how, err := c.manner(ctx, gs, g, path, f.keys)
+		how, err := c.manner(ctx, gs, path, f.keys)
 		if err != nil {
 			return nil, err
 		}
