@@ -126,6 +126,14 @@ func (l *Loop) others(ctx context.Context, a *attempt) (map[types.NamespacedName
 	return others, nil
 }
 
+const notFromDisk = "it may not read repositories from Mainstay's own disk"
+
+// forbidden tells that a GitSync follows what only the platform's may: the disk
+// of the controller.
+func (l *Loop) forbidden(gs *v1alpha1.GitSync) bool {
+	return l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL)
+}
+
 // gitSync is one that the commit declares, as the commit has it.
 func (a *attempt) gitSync(id ownership.ID) (*v1alpha1.GitSync, error) {
 	content := a.entries[id].Attempted
@@ -162,8 +170,8 @@ func (l *Loop) declaredBy(ctx context.Context, gs *v1alpha1.GitSync) (func(owner
 	ctx, cancel := context.WithTimeout(ctx, askedWithin)
 	defer cancel()
 	nothing := func(ownership.ID) bool { return false }
-	if l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL) {
-		return nothing, errors.New("it may not read repositories from Mainstay's own disk")
+	if l.forbidden(gs) {
+		return nothing, errors.New(notFromDisk)
 	}
 	unseen := &pass{}
 	request, err := l.request(ctx, gs, unseen)

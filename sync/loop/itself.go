@@ -48,6 +48,9 @@ func (l *Loop) goesOn(ctx context.Context, gs *v1alpha1.GitSync, a *attempt) err
 // readable looks once at what a GitSync follows, and returns what keeps it from
 // being read.
 func (l *Loop) readable(ctx context.Context, gs *v1alpha1.GitSync) error {
+	if l.forbidden(gs) {
+		return &failure{"SourceNotAllowed", errors.New(notFromDisk)}
+	}
 	ctx, cancel := context.WithTimeout(ctx, askedWithin)
 	defer cancel()
 	unseen := &pass{}

@@ -4,6 +4,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -82,5 +83,16 @@ spec:
 	s.look()
 	if branch := s.look().Spec.Source.Ref.Branch; branch != "later" {
 		t.Errorf("it follows %s, want what was confirmed", branch)
+	}
+}
+
+func TestACommitDoesNotHaveItsTenantReadTheControllersDisk(t *testing.T) {
+	s := newTheatre(t)
+	s.loop.o.Namespace, s.loop.o.TenantFileSources = "mainstay-elsewhere", false
+	gs := s.look()
+	gs.Spec.Source.URL = "file:///var/lib/git/shop.git"
+	f, ok := errors.AsType[*failure](s.loop.readable(t.Context(), gs))
+	if !ok || f.reason != "SourceNotAllowed" {
+		t.Errorf("got %v, want it refused before anything is read", f)
 	}
 }

@@ -54,7 +54,7 @@ func (l *Loop) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.
 		return reconcile.Result{}, l.stalled(ctx, gs, "ServiceAccountRequired", fmt.Sprintf(
 			"outside namespace %s a GitSync writes in the name of an account of its own namespace: set spec.serviceAccountName", l.o.Namespace))
 	}
-	if l.tenant(gs) && !l.o.TenantFileSources && onDisk(gs.Spec.Source.URL) {
+	if l.forbidden(gs) {
 		return reconcile.Result{}, l.stalled(ctx, gs, "SourceNotAllowed", fmt.Sprintf(
 			"outside namespace %s a GitSync may not read repositories from Mainstay's own disk: write https://host/path.git or ssh://git@host/path.git as spec.source.url", l.o.Namespace))
 	}
