@@ -98,10 +98,8 @@ func (b *bench) replica(s *stage, objects int) (residence, *peer, error) {
 	if err != nil {
 		return settled, nil, err
 	}
-	for deadline := time.Now().Add(replicaSettles); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if settled, err = resident(p.pid); err != nil {
-			return settled, nil, err
-		}
+	if settled, err = settle(b.ctx, p.pid); err != nil {
+		return settled, nil, err
 	}
 	line := row{
 		Part: "sync", What: fmt.Sprintf("memory of a replica that leads, %d objects held, %d foreign kinds", objects, foreignKinds),
@@ -177,8 +175,38 @@ type residence struct {
 	now, peak, file int64
 }
 
-// replicaSettles is the time after which a replica's memory is looked at.
-const replicaSettles = 20 * time.Second
+// A replica's memory is looked at once it was within a few MB for so long, but
+// not before, nor after, so long from its start.
+const (
+	replicaIsCalm  = 10 * time.Second
+	replicaSettles = 20 * time.Second
+	replicaAtMost  = 5 * time.Minute
+	calm           = 4 << 20
+)
+
+func settle(ctx context.Context, pid int) (residence, error) {
+	start := time.Now()
+	var at residence
+	since := start
+	for {
+		r, err := resident(pid)
+		if err != nil {
+			return r, err
+		}
+		now := time.Now()
+		if d := r.now - at.now; d > calm || d < -calm {
+			at, since = r, now
+		}
+		if took := now.Sub(start); took > replicaAtMost || took > replicaSettles && now.Sub(since) > replicaIsCalm {
+			return r, nil
+		}
+		select {
+		case <-ctx.Done():
+			return r, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
 
 // serveReplica runs the whole process and writes a line when it is ready.
 func serveReplica(ctx context.Context, dir string, out io.Writer) error {
