@@ -270,7 +270,7 @@ func (s *stage) commit(n int, make func(namespace string, i int) object) error {
 		Spec: v1alpha1.GitSyncSpec{
 			Source:      v1alpha1.Source{URL: "file://" + s.repo, Ref: v1alpha1.Ref{Branch: "main"}, Path: "."},
 			Enforcement: v1alpha1.Enforcement{Mode: v1alpha1.ModeEnforce},
-			Health:      v1alpha1.HealthIgnore, // there is no node, so that no pod ever runs
+			Health:      v1alpha1.HealthIgnore,                 // there is no node, so that no pod ever runs
 			Timeout:     &metav1.Duration{Duration: time.Hour}, // of 50,000 objects on a busy machine
 		},
 	})
